@@ -1,0 +1,38 @@
+"""
+Answers for stage 2: the stage-1 policy's own failures on training rows, corrected, mixed with chains of thought.
+
+    python recipes/reflect.py                                                 # embedded default
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from trl import ModelConfig
+
+from aurora_trl.evaluation import EvaluationConfig, evaluate_policy
+from aurora_trl.reasoning.cot import extend_jsonl, write_chains_of_thought
+from aurora_trl.reasoning.oracle import OracleAnnotator
+from aurora_trl.reasoning.reflection import mix_with_cot, select_failures, write_reflective_paths
+from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_policy, load_rows, parse_recipe
+
+
+def main(argv=None):
+    script_args, args, model_args = parse_recipe(
+        (AuroraScriptArguments, EvaluationConfig, ModelConfig), Path(__file__).parent / "tiny" / "reflect.yaml", argv
+    )
+    output_dir = Path(args.output_dir)
+    rows = load_rows(script_args, script_args.train_split, script_args.max_train_rows)
+    evaluation = evaluate_policy(*load_policy(model_args, script_args), rows, args)
+    evaluation.write(output_dir)
+    failures = select_failures(map(asdict, evaluation.predictions))
+    annotator = OracleAnnotator(data_root(script_args))
+    reflective = write_reflective_paths(failures, annotator, output_dir / "reflective.jsonl", script_args.synthetic_seed)
+    all_rows = load_rows(script_args, script_args.train_split)
+    cot = write_chains_of_thought(all_rows, annotator, output_dir / "cot.jsonl")
+    mixed = mix_with_cot(reflective, cot, seed=script_args.synthetic_seed)
+    extend_jsonl(output_dir / "stage2.jsonl", mixed.values(), dict)
+    return mixed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""
+Supervised training of text and masks: the teacher (short answers) and stage 2 (reflective paths).
+
+    accelerate launch recipes/sft.py                                          # embedded default
+    accelerate launch recipes/sft.py --config recipes/videollama2/teacher.yaml
+"""
+
+from pathlib import Path
+
+from trl import ModelConfig, get_peft_config
+
+from aurora_trl import AuroraSFTConfig, AuroraSFTTrainer
+from aurora_trl.trainers.script import (
+    AuroraScriptArguments,
+    load_eval_rows,
+    load_policy,
+    load_training_rows,
+    parse_recipe,
+)
+
+
+def main(argv=None):
+    script_args, training_args, model_args = parse_recipe(
+        (AuroraScriptArguments, AuroraSFTConfig, ModelConfig), Path(__file__).parent / "tiny" / "sft.yaml", argv
+    )
+    model, processor = load_policy(model_args, script_args)
+    trainer = AuroraSFTTrainer(
+        model,
+        args=training_args,
+        train_dataset=load_training_rows(script_args),
+        eval_dataset=load_eval_rows(script_args, training_args),
+        processing_class=processor,
+        peft_config=get_peft_config(model_args),
+    )
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model(training_args.output_dir)
+    return trainer
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Audio-visual language models that a policy can be built on."""

@@ -1,0 +1,1 @@
+"""Chains of thought and reflective paths: who writes them (annotators) and how they are stored."""

@@ -1,0 +1,1 @@
+"""The three trainers. With `evaluation`, `cli` and the recipes the only code that imports trl."""

@@ -1,0 +1,180 @@
+"""
+Stage 0 of the embedded default: a tiny SAM that follows prompts, before its image encoder is frozen.
+
+A published SAM arrives promptable; a random one trained jointly with a policy learns to ignore [SEG] and to segment
+everything (docs/log.md). Prompts are points, boxes and, since one [SEG] stands for an object in all frames of a clip
+wherever it moves, category codes: the sum of an embedding per word of the category, dropped afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from aurora_trl.data.media import read_frames, read_masks
+from aurora_trl.losses import mask_bce_loss, mask_dice_loss
+from aurora_trl.model.sam import prepare_frames
+
+
+# Weights of the released training code.
+BCE_WEIGHT, DICE_WEIGHT = 2.0, 0.5
+
+
+@dataclass
+class SamPretrainingConfig:
+    r"""
+    Args:
+        sam_steps (`int`, *optional*, defaults to `800`): optimizer steps.
+        sam_batch_size (`int`, *optional*, defaults to `32`): frames per step.
+        sam_learning_rate (`float`, *optional*, defaults to `2e-3`): peak of a one-cycle schedule.
+        absent_share (`float`, *optional*, defaults to `0.15`): share of category codes of an object that is not in the
+            frame; the truth is then empty.
+        sam_seed (`int`, *optional*, defaults to `0`): seed of the order and the prompts.
+    """
+
+    sam_steps: int = 800
+    sam_batch_size: int = 32
+    sam_learning_rate: float = 2e-3
+    absent_share: float = 0.15
+    sam_seed: int = 0
+
+
+class CategoryCodes(nn.Module):
+    """A prompt per category: the sum of the embeddings of its words."""
+
+    def __init__(self, categories: Sequence[str], prompt_dim: int):
+        super().__init__()
+        words = sorted({word for category in categories for word in category.split("-")})
+        self.index = {word: i for i, word in enumerate(words)}
+        self.embedding = nn.Embedding(len(words), prompt_dim)
+
+    def forward(self, categories: Sequence[str]) -> Tensor:
+        return torch.stack(
+            [self.embedding.weight[[self.index[word] for word in category.split("-")]].sum(0) for category in categories]
+        )
+
+
+class PromptedFrames:
+    """
+    All frames of a data set in memory, with the mask of each referred object.
+
+    Args:
+        rows (`datasets.Dataset`): with masks.
+        image_size (`int`): side of SAM's input.
+        present (`Mapping[str, set[str]]`): by uid, the categories of all objects of the clip, referred to or not.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], image_size: int, present: Mapping[str, set[str]]):
+        self.image_size = image_size
+        self.clips: dict[tuple, np.ndarray] = {}
+        self.present: dict[tuple, set[str]] = {}
+        objects: dict[tuple, tuple[tuple, str, np.ndarray]] = {}
+        for row in rows:
+            clip, key = tuple(row["frames"]), tuple(row["masks"])
+            if not key or key in objects:
+                continue
+            if clip not in self.clips:
+                self.clips[clip] = read_frames(row["frames"])
+                self.present[clip] = present[row["uid"]]
+            masks = read_masks(row["masks"], num_frames=len(clip), size=self.clips[clip].shape[1:3])
+            objects[key] = (clip, row["category"], masks)
+        self.objects = list(objects.values())
+        self.categories = sorted({category for _, category, _ in self.objects})
+
+    def sample(self, size: int, rng: np.random.Generator, absent_share: float) -> tuple[Tensor, Tensor, list[str]]:
+        """Prepared frames (n, 3, s, s), bool masks (n, h, w) and the categories to ask for."""
+        frames, masks, categories = [], [], []
+        for index in rng.integers(len(self.objects), size=size):
+            clip, category, object_masks = self.objects[index]
+            t = rng.integers(len(object_masks))
+            mask = object_masks[t]
+            absent = [name for name in self.categories if not set(name.split("-")) & self._words(clip)]
+            if absent and rng.random() < absent_share:
+                category, mask = str(rng.choice(absent)), np.zeros_like(mask)
+            frames.append(self.clips[clip][t])
+            masks.append(mask)
+            categories.append(category)
+        pixel_values, _, _ = prepare_frames(np.stack(frames), self.image_size)
+        return pixel_values, torch.from_numpy(np.stack(masks)), categories
+
+    def _words(self, clip: tuple) -> set[str]:
+        return {word for category in self.present[clip] for word in category.split("-")}
+
+
+def _click_or_box(masks: Tensor, scale: float, rng: np.random.Generator) -> dict[str, Any]:
+    """A point inside each object, or its box, in the coordinates of SAM's input; masks are not empty."""
+    use_box = rng.random() < 0.5
+    prompts = []
+    for mask in masks:
+        ys, xs = np.nonzero(mask.numpy())
+        if use_box:
+            prompts.append([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+        else:
+            i = rng.integers(len(xs))
+            prompts.append([xs[i], ys[i]])
+    coordinates = torch.tensor(np.array(prompts), dtype=torch.float32) * scale
+    if use_box:
+        return {"points": None, "boxes": coordinates, "masks": None}
+    labels = torch.ones(len(masks), 1)
+    return {"points": (coordinates[:, None], labels), "boxes": None, "masks": None}
+
+
+def pretrain_sam(
+    sam: Sam, rows: Sequence[dict[str, Any]], present: Mapping[str, set[str]], config: SamPretrainingConfig
+) -> Sam:
+    """
+    Trains every part of a SAM, in place, on frames of square clips.
+
+    Args:
+        sam (`Sam`):
+            With a [`~aurora_trl.model.sam.PairedMaskDecoder`].
+        rows (`datasets.Dataset`):
+            With masks.
+        present (`Mapping[str, set[str]]`):
+            By uid, the categories of all objects of the clip.
+        config ([`SamPretrainingConfig`]):
+            Steps, batch, learning rate.
+    """
+    torch.manual_seed(config.sam_seed)
+    rng = np.random.default_rng(config.sam_seed)
+    data = PromptedFrames(rows, sam.image_encoder.img_size, present)
+    codes = CategoryCodes(data.categories, sam.prompt_encoder.embed_dim)
+    parameters = [*sam.parameters(), *codes.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.sam_learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.sam_learning_rate, total_steps=config.sam_steps)
+    progress = tqdm(range(config.sam_steps), desc="tiny SAM")
+    for step in progress:
+        by_code = step % 3 != 0
+        pixel_values, masks, categories = data.sample(
+            config.sam_batch_size, rng, config.absent_share if by_code else 0.0
+        )
+        scale = sam.image_encoder.img_size / masks.shape[-1]
+        keep = slice(None) if by_code else masks.flatten(1).any(dim=1)
+        pixel_values, masks = pixel_values[keep], masks[keep]
+        if by_code:
+            sparse, dense = codes(categories)[:, None], sam.prompt_encoder(points=None, boxes=None, masks=None)[1]
+        else:
+            sparse, dense = sam.prompt_encoder(**_click_or_box(masks, scale, rng))
+        low_res_logits, _ = sam.mask_decoder(
+            image_embeddings=sam.image_encoder(pixel_values),
+            image_pe=sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        logits = sam.postprocess_masks(low_res_logits, pixel_values.shape[-2:], masks.shape[-2:])
+        masks = masks[:, None]
+        loss = BCE_WEIGHT * mask_bce_loss(logits, masks) + DICE_WEIGHT * mask_dice_loss(logits, masks)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{loss.item():.3f}")
+    return sam
