@@ -200,7 +200,7 @@ def test_the_teacher_answers(category):
     assert not parse(render_answer(category)).is_well_formed
 
 
-@pytest.mark.parametrize("category", ["", "  ", "St. Bernard", "dog, cat", "dog\ncat", "the "])
+@pytest.mark.parametrize("category", ["", "  ", "St. Bernard", "dog, cat", "dog\ncat"])
 def test_a_category_that_could_not_be_read_back_is_refused(category):
     with pytest.raises(ValueError, match="can't be read back"):
         render_cot("A dog barks.", category)

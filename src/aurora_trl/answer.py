@@ -24,8 +24,8 @@ CORRECTION_TRIGGERS: tuple[str, ...] = (
 )
 """Phrases between a wrong and a corrected path, Eq. (3). The first is the paper's example, the only one it gives."""
 
-_OPENING_TO_CLOSING_QUOTE = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "*": "*"}
-_QUOTES = "".join({*_OPENING_TO_CLOSING_QUOTE, *_OPENING_TO_CLOSING_QUOTE.values()})
+_OPENING_TO_CLOSING_QUOTE = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»"}
+_MARKS = "*" + "".join({*_OPENING_TO_CLOSING_QUOTE, *_OPENING_TO_CLOSING_QUOTE.values()})  # *: Markdown's emphasis
 _SENTENCE_ENDS = (".", "!", "?", "…", "。")
 _CATEGORY_ENDS = ".,;!?\n"
 
@@ -130,7 +130,7 @@ def normalize_category(name: str) -> str:
     The form in which two class names are compared: lower case, no leading article, and hyphen, underscore and space
     alike. "The Emergency-Car" and "emergency car" are the same; synonyms are not (paper 3.3, class reward).
     """
-    name = _without_article(name.strip(_QUOTES + " \t\r\n")).lower()
+    name = _without_article(name.strip(_MARKS + " \t\r\n")).lower()
     return _SEPARATORS.sub(" ", name).strip()
 
 
@@ -182,7 +182,7 @@ def _last_category(text: str) -> str | None:
     closing_quote = _OPENING_TO_CLOSING_QUOTE.get(rest[:1])
     quoted_to = rest.find(closing_quote, 1) if closing_quote else -1
     name = rest[1:quoted_to] if quoted_to > 0 else _CATEGORY_END.split(rest, maxsplit=1)[0]
-    return _without_article(name.strip(_QUOTES + _CATEGORY_ENDS + " \t\r")) or None
+    return _without_article(name.strip(_MARKS + _CATEGORY_ENDS + " \t\r")) or None
 
 
 def _without_article(name: str) -> str:
@@ -192,7 +192,7 @@ def _without_article(name: str) -> str:
 
 def _ends_a_sentence(before: str) -> bool:
     body = before.rstrip()
-    return not body or "\n" in before[len(body) :] or body.rstrip(_QUOTES + ")]").endswith(_SENTENCE_ENDS)
+    return not body or "\n" in before[len(body) :] or body.rstrip(_MARKS + ")]").endswith(_SENTENCE_ENDS)
 
 
 def _checked_category(category: str) -> str:

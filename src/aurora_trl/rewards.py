@@ -38,7 +38,7 @@ def format_reward(completions: Sequence[Completion], **kwargs: Any) -> list[floa
     return [float(parse(completion_text(completion)).is_well_formed) for completion in completions]
 
 
-def class_reward(completions: Sequence[Completion], category: Sequence[str], **kwargs: Any) -> list[float]:
+def class_reward(completions: Sequence[Completion], category: Sequence[str | None], **kwargs: Any) -> list[float]:
     """
     1 if the class named by the last "the target is …" is the true one, else 0. Case, a leading article, and hyphens
     against spaces make no difference; synonyms do.
@@ -47,7 +47,7 @@ def class_reward(completions: Sequence[Completion], category: Sequence[str], **k
         completions (`list[str]` or `list[list[dict]]`):
             Texts, or TRL's message lists.
         category (`list[str]`):
-            The true class of each completion; "null" if the expression refers to nothing.
+            The true class of each completion; "null" if the expression refers to nothing. None is an error.
 
     Raises:
         ValueError: if the lists differ in length, or a class is not a non-empty string.
@@ -75,8 +75,8 @@ def class_reward(completions: Sequence[Completion], category: Sequence[str], **k
 
 def iou_reward(
     completions: Sequence[Completion],
-    pred_masks: Sequence[Array | None],
-    gt_masks: Sequence[Array],
+    pred_masks: Sequence[Array | list | None],
+    gt_masks: Sequence[Array | list | None],
     empty_frame: EmptyFrame = "background",
     **kwargs: Any,
 ) -> list[float]:
@@ -89,7 +89,8 @@ def iou_reward(
         pred_masks (`list`):
             For each completion a bool array or tensor of shape `(t, h, w)`, or `None` when it has no [SEG].
         gt_masks (`list`):
-            For each completion the truth, of the same shape; all False where there is nothing to segment.
+            For each completion the truth, of the same shape; all False where there is nothing to segment. None is an
+            error.
         empty_frame (`"background"` or `"strict"`, *optional*, defaults to `"background"`):
             What a frame without an object pays, see `metrics.frame_iou`. The default is the released code's; "strict"
             does not pay for background around a false object. For a trainer: `functools.partial(iou_reward,

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import av
@@ -151,6 +152,20 @@ def test_slots_without_a_frame_of_their_own_repeat(tmp_path):
     assert np.allclose(clip.timestamps, [0, 0, 1, 1, 2, 2], atol=1e-3)
     one = media.read_video(write_video(tmp_path / "b.mkv", 1, 1), num_frames=3, allow_silent=True)
     assert shades(one) == [0, 0, 0]
+
+
+def test_a_turned_video_comes_out_upright(tmp_path):
+    """Phones store the picture as the sensor sees it, and in the track header how to turn it."""
+    path = write_video(tmp_path / "a.mp4", 2, 1)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    clockwise = (0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    content[matrix : matrix + 36] = struct.pack(">9i", *clockwise)
+    path.write_bytes(content)
+    frame = media.read_video(path, num_frames=1, allow_silent=True).frames[0]
+    assert frame.shape == (64, 48, 3)
+    assert frame[5, 40, 0] > 150 > 90 > frame[5, 40, 2], "red, now top right"
+    assert frame[5, 5, 0] < 90
 
 
 def test_video_sound_is_missing_or_silent(tmp_path):

@@ -58,6 +58,23 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_processes_may_write_at_once(tmp_path, monkeypatch):
+    """The slower one finds the finished data set and keeps it."""
+    write_all, root = synthetic._write_all, tmp_path / "data"
+
+    def be_overtaken(unfinished, arguments):
+        write_all(unfinished, arguments)
+        faster = tmp_path / "faster"
+        faster.mkdir()
+        write_all(faster, arguments)
+        faster.rename(root)
+
+    monkeypatch.setattr(synthetic, "_write_all", be_overtaken)
+    assert synthetic.write_dataset(root, num_clips=1, num_eval_clips=1) == root
+    assert list(tmp_path.iterdir()) == [root]
+    assert len(load_refavs(root, "train")) == 3
+
+
 def test_layout_and_sidecar(synthetic_root):
     scenes = synthetic.read_scenes(synthetic_root)
     arguments = json.loads((synthetic_root / "synthetic.json").read_text())

@@ -109,8 +109,8 @@ def test_f_measure_by_hand():
     mask_logits = torch.logit(torch.tensor([[[0.9, 0.6, 0.2]]]))
     truth = torch.tensor([[[True, False, True]]])
     assert f_measure(mask_logits, truth) == pytest.approx(0.8125)
-    # with the sign flipped p = 0.1, 0.4, 0.8, and the object has the first pixel and the last: 0.8 alone gives the same,
-    # but with the truth on the other two, 0.8 and 0.4 are a perfect pair
+    # With another truth, 0, 1, 1, all pixels give P = 2/3, R = 1 at best: but with the sign flipped p = 0.1, 0.4, 0.8,
+    # and the last two are a perfect pair.
     assert f_measure(-mask_logits, torch.tensor([[[False, True, True]]])) == pytest.approx(1.0)
     assert f_measure(mask_logits, torch.tensor([[[False, True, True]]])) == pytest.approx(1.3 * 2 / 3 / (0.2 + 1))
 

@@ -246,11 +246,11 @@ def _decode_sound(container, begin: float, end: float, sampling_rate: int) -> Fl
         return None
     container.seek(0)
     pieces, first, rate = [], None, None
-    resampler = av.AudioResampler(format="fltp", layout="mono")
+    to_float = av.AudioResampler(format="fltp")  # not to mono: FFmpeg would make stereo louder than `read_audio` does
     for frame in container.decode(container.streams.audio[0]):
         if first is None:
             first, rate = (frame.time if frame.pts is not None else begin), frame.sample_rate
-        pieces.extend(piece.to_ndarray()[0] for piece in resampler.resample(frame))
+        pieces.extend(piece.to_ndarray().mean(axis=0) for piece in to_float.resample(frame))
     if not pieces:
         raise UnreadableMediaError(f"{container.name}: none of its sound can be decoded. Convert it again.")
     waveform = _resample(np.concatenate(pieces), rate, sampling_rate)

@@ -110,18 +110,7 @@ def write_dataset(
     }
     if _is_written(root, arguments):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = root.parent / f".{root.name}.{os.getpid()}.tmp"
-    unfinished.mkdir()
-    try:
-        _write_all(unfinished, arguments)
-        try:
-            unfinished.rename(root)
-        except OSError:  # another process was faster
-            if not _is_written(root, arguments):
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    _write_whole(root, arguments)
     return root
 
 
@@ -195,6 +184,23 @@ def _is_written(root: Path, arguments: dict) -> bool:
             "Choose another folder, or delete this one."
         )
     return True
+
+
+def _write_whole(root: Path, arguments: dict) -> None:
+    """Write under another name, then rename: `root` is there when it is whole."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = root.parent / f".{root.name}.{os.getpid()}.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a killed process with this number
+    unfinished.mkdir()
+    try:
+        _write_all(unfinished, arguments)
+        try:
+            unfinished.rename(root)
+        except OSError:  # another process was faster
+            if not _is_written(root, arguments):
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_all(root: Path, arguments: dict) -> None:

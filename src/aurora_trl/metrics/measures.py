@@ -144,7 +144,7 @@ def _f_curve(
     histogram = torch.bincount(2 * reached + mask, minlength=2 * (len(thresholds) + 1)).view(-1, 2)
     background, hits = histogram[1:].flip(0).cumsum(0).flip(0).double().unbind(1)  # pixels at or above a threshold
     # P = hits / predicted and R = hits / object, so (1 + β²)PR / (β²P + R) = (1 + β²) hits / (β² object + predicted).
-    return (1 + F_BETA_SQUARED) * hits / (F_BETA_SQUARED * mask.sum() + hits + background)
+    return (1 + F_BETA_SQUARED) * hits / (F_BETA_SQUARED * mask.sum().double() + hits + background)
 
 
 def checked(

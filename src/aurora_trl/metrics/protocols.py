@@ -6,7 +6,7 @@ module knows no model and no processes, but a clip's scores are plain numbers th
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,7 +116,7 @@ class ClipScores:
             Sum of `frame_iou` over the frames.
         num_frames (`int`):
             Frames of the clip.
-        f_curve_sum (`tuple[float, ...]`):
+        f_curve_sum (`Sequence[float]`):
             Sum over the frames that have an object of F at each of the 255 thresholds.
         num_object_frames (`int`):
             Frames that have an object. 0 makes it a null clip.
@@ -128,7 +128,7 @@ class ClipScores:
 
     iou_sum: float
     num_frames: int
-    f_curve_sum: tuple[float, ...]
+    f_curve_sum: Sequence[float]
     num_object_frames: int
     null_foreground: int
     num_pixels: int

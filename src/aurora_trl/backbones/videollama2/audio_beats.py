@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aurora_trl.backbones.videollama2.configuration import BeatsConfig
+from aurora_trl.backbones.videollama2.configuration import BEATS_PATCH_SIZE, BeatsConfig
 
 
 # Statistics of AudioSet filterbanks with waveforms scaled to 16 bit (BEATs `preprocess`).
@@ -140,7 +140,7 @@ class BeatsModel(nn.Module):
 
     def __init__(self, config: BeatsConfig):
         super().__init__()
-        self.patch_embedding = nn.Conv2d(1, config.embed_dim, config.patch_size, stride=config.patch_size, bias=False)
+        self.patch_embedding = nn.Conv2d(1, config.embed_dim, BEATS_PATCH_SIZE, stride=BEATS_PATCH_SIZE, bias=False)
         self.layer_norm = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_eps)
         self.post_extract_proj = nn.Linear(config.embed_dim, config.hidden_size)
         self.encoder = BeatsEncoder(config)
@@ -152,9 +152,9 @@ class BeatsModel(nn.Module):
         return self.encoder(self.post_extract_proj(self.layer_norm(x)))
 
 
-def num_audio_tokens(num_frames: int, num_mel_bins: int, patch_size: int = 16) -> int:
+def num_audio_tokens(num_frames: int, num_mel_bins: int) -> int:
     """Patches of a filterbank; what is left over at the end is dropped."""
-    return (num_frames // patch_size) * (num_mel_bins // patch_size)
+    return (num_frames // BEATS_PATCH_SIZE) * (num_mel_bins // BEATS_PATCH_SIZE)
 
 
 __all__ = ["BeatsModel", "num_audio_tokens"]

@@ -3,6 +3,7 @@ Log-mel filterbank as `torchaudio.compliance.kaldi.fbank` computes it, and the f
 Reads no files; BEATs' own normalisation is in `audio_beats`.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -26,21 +27,26 @@ POVEY_POWER = 0.85
 LOW_FREQUENCY = 20.0
 # Smallest energy that a logarithm is taken of: float32's epsilon.
 ENERGY_FLOOR = torch.finfo(torch.float32).eps
+# AURORA pads the 10 s of a clip with zeros to the 30 s that VideoLLaMA2 was trained with.
+AUDIO_SECONDS = 30.0
 # Kaldi, and so BEATs, expects samples in the range of 16-bit integers.
 WAVEFORM_SCALE = 2**15
 
 
 @lru_cache
 def _mel_filters(num_mel_bins: int) -> Float[Tensor, "bins mel"]:
-    filters = mel_filter_bank(
-        num_frequency_bins=FFT_LENGTH // 2 + 1,
-        num_mel_filters=num_mel_bins,
-        min_frequency=LOW_FREQUENCY,
-        max_frequency=SAMPLING_RATE / 2,
-        sampling_rate=SAMPLING_RATE,
-        mel_scale="kaldi",
-        triangularize_in_mel_space=True,
-    )
+    with warnings.catch_warnings():
+        # With 128 bins the lowest filter lies between two bins of the spectrum; BEATs was trained with it.
+        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        filters = mel_filter_bank(
+            num_frequency_bins=FFT_LENGTH // 2 + 1,
+            num_mel_filters=num_mel_bins,
+            min_frequency=LOW_FREQUENCY,
+            max_frequency=SAMPLING_RATE / 2,
+            sampling_rate=SAMPLING_RATE,
+            mel_scale="kaldi",
+            triangularize_in_mel_space=True,
+        )
     return torch.from_numpy(filters).float()
 
 
@@ -79,7 +85,11 @@ class VideoLlama2FeatureExtractor(SequenceFeatureExtractor):
     model_input_names = ["input_features"]
 
     def __init__(
-        self, feature_size: int = 128, sampling_rate: int = SAMPLING_RATE, audio_seconds: float = 30.0, **kwargs
+        self,
+        feature_size: int = 128,
+        sampling_rate: int = SAMPLING_RATE,
+        audio_seconds: float = AUDIO_SECONDS,
+        **kwargs,
     ):
         kwargs.setdefault("padding_value", 0.0)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, **kwargs)

@@ -16,6 +16,9 @@ from aurora_trl.constants import NUM_FRAMES
 # (VideoLLaMA2 `model/projector.py`, `STCConnectorV35`).
 STC_STRIDE = 2
 
+# Side of BEATs' patches, in filterbank frames and mel bins.
+BEATS_PATCH_SIZE = 16
+
 # Sizes of the vision towers that original configurations refer to by name.
 SIGLIP_SO400M_PATCH14_384 = {
     "hidden_size": 1152,
@@ -63,7 +66,6 @@ class BeatsConfig(PreTrainedConfig):
     conv_pos_groups: int = 16
     num_buckets: int = 320
     max_distance: int = 800
-    patch_size: int = 16
     num_mel_bins: int = 128
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin, SiglipImageProcessorPil
 
 from aurora_trl.backbones.videollama2.audio_beats import num_audio_tokens
-from aurora_trl.backbones.videollama2.audio_features import VideoLlama2FeatureExtractor
+from aurora_trl.backbones.videollama2.audio_features import AUDIO_SECONDS, VideoLlama2FeatureExtractor
 from aurora_trl.backbones.videollama2.configuration import VideoLlama2Config
 from aurora_trl.backbones.videollama2.connector import num_video_tokens
 from aurora_trl.constants import AUDIO_TOKEN, NUM_FRAMES, SEG_TOKEN, VIDEO_TOKEN
@@ -79,7 +79,11 @@ class VideoLlama2Processor(ProcessorMixin):
 
     @classmethod
     def from_config(
-        cls, config: VideoLlama2Config, tokenizer: PreTrainedTokenizerBase, audio_seconds: float = 30.0, **kwargs
+        cls,
+        config: VideoLlama2Config,
+        tokenizer: PreTrainedTokenizerBase,
+        audio_seconds: float = AUDIO_SECONDS,
+        **kwargs,
     ) -> "VideoLlama2Processor":
         """
         The processor that belongs to a configuration; released folders hold a tokenizer only.
