@@ -22,7 +22,9 @@ from aurora_trl.trainers.script import (
 
 def main(argv=None):
     script_args, training_args, model_args = parse_recipe(
-        (AuroraScriptArguments, AuroraDistillConfig, ModelConfig), Path(__file__).parent / "tiny" / "distill.yaml", argv
+        (AuroraScriptArguments, AuroraDistillConfig, ModelConfig),
+        Path(__file__).parent / "tiny" / "distill.yaml",
+        argv,
     )
     model, processor = load_policy(model_args, script_args)
     trainer = AuroraDistillTrainer(

@@ -26,7 +26,9 @@ def main(argv=None):
     evaluation.write(output_dir)
     failures = select_failures(map(asdict, evaluation.predictions))
     annotator = OracleAnnotator(data_root(script_args))
-    reflective = write_reflective_paths(failures, annotator, output_dir / "reflective.jsonl", script_args.synthetic_seed)
+    reflective = write_reflective_paths(
+        failures, annotator, output_dir / "reflective.jsonl", script_args.synthetic_seed
+    )
     all_rows = load_rows(script_args, script_args.train_split)
     cot = write_chains_of_thought(all_rows, annotator, output_dir / "cot.jsonl")
     mixed = mix_with_cot(reflective, cot, seed=script_args.synthetic_seed)

@@ -11,7 +11,12 @@ from aurora_trl.trainers.tiny import TinyPolicyConfig, build_tiny_policy
 SMALL = TinyPolicyConfig(
     vocab_size=384,
     backbone={
-        "vision_config": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        "vision_config": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        },
     },
     sam={"depth": 1, "global_attn_indexes": (0,)},
 )

@@ -143,7 +143,9 @@ def test_lora_changes_only_adapters_and_saved_modules(policy, processor, rows, g
     assert any("lora_B" in name and parameter.abs().sum() > 0 for name, parameter in model.named_parameters())
     for part in ("lm_head", "embed_tokens", "seg_projector", "mask_decoder"):
         assert any(part in name for name in trainable), part
-    base = {name.replace("base_layer.", "").replace("original_module.", ""): p for name, p in policy.state_dict().items()}
+    base = {
+        name.replace("base_layer.", "").replace("original_module.", ""): p for name, p in policy.state_dict().items()
+    }
     for name, value in before.items():
         assert torch.equal(base[name], value), name
 
@@ -167,7 +169,12 @@ def test_kl_to_a_reference_loaded_from_the_policy_folder(policy, processor, rows
 
 def test_evaluation_decodes_masks_too(policy, processor, rows, grpo_kwargs):
     trainer = make_trainer(
-        policy, processor, rows, grpo_kwargs, args={"per_device_eval_batch_size": 4}, eval_dataset=rows.select(range(2))
+        policy,
+        processor,
+        rows,
+        grpo_kwargs,
+        args={"per_device_eval_batch_size": 4},
+        eval_dataset=rows.select(range(2)),
     )
     metrics = trainer.evaluate()
     assert 0 <= metrics["eval_seg/jaccard"] <= 1

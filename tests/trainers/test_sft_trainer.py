@@ -16,7 +16,10 @@ from aurora_trl.model.processing import batch_media
 
 def make_trainer(policy, processor, rows, training_kwargs, **overrides):
     return AuroraSFTTrainer(
-        policy, args=AuroraSFTConfig(**{**training_kwargs, **overrides}), train_dataset=rows, processing_class=processor
+        policy,
+        args=AuroraSFTConfig(**{**training_kwargs, **overrides}),
+        train_dataset=rows,
+        processing_class=processor,
     )
 
 
@@ -86,7 +89,13 @@ def test_frozen_parts_stay_and_losses_fall(policy, processor, rows, training_kwa
 def test_gradient_accumulation_equals_the_large_batch(policy, processor, rows, training_kwargs):
     whole, parts = copy.deepcopy(policy), copy.deepcopy(policy)
     four = rows.select(range(4))
-    settings = {**training_kwargs, "max_steps": 1, "optim": "sgd", "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
+    settings = {
+        **training_kwargs,
+        "max_steps": 1,
+        "optim": "sgd",
+        "max_grad_norm": 0.0,
+        "lr_scheduler_type": "constant",
+    }
     make_trainer(whole, processor, four, settings).train()
     settings |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     make_trainer(parts, processor, four, settings).train()

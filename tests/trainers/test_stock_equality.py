@@ -147,6 +147,4 @@ def test_sft(make, tokenizer, training_kwargs):
     rows = [{**row, "completion": [{"role": "assistant", "content": "More."}]} for row in rows]
     kwargs = {**training_kwargs, "learning_rate": 1e-2, "max_length": None}
     arguments = (model, rows, processing_class, kwargs)
-    assert_bit_equal(
-        run(AuroraSFTTrainer, AuroraSFTConfig, *arguments), run(SFTTrainer, SFTConfig, *arguments)
-    )
+    assert_bit_equal(run(AuroraSFTTrainer, AuroraSFTConfig, *arguments), run(SFTTrainer, SFTConfig, *arguments))

@@ -37,9 +37,7 @@ def load_clip(row: dict[str, Any], processor: AuroraProcessor, allow_silent: boo
     waveform = read_audio(row["audio"]) if row.get("audio") else None
     masks = row.get("masks")
     gt_masks = None if masks is None else read_masks(masks, num_frames=len(frames), size=frames.shape[1:3])
-    return processor.prepare_clip(
-        frames, waveform, prompt=row["prompt"], gt_masks=gt_masks, allow_silent=allow_silent
-    )
+    return processor.prepare_clip(frames, waveform, prompt=row["prompt"], gt_masks=gt_masks, allow_silent=allow_silent)
 
 
 def load_clips(

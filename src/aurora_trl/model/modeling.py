@@ -116,6 +116,7 @@ class AuroraModel(PreTrainedModel, GenerationMixin):
         config = AuroraConfig(
             backbone_config=backbone.config, sam_config=sam_config, seg_token_id=seg_token_id, **config_kwargs
         )
+        config._name_or_path = backbone.config._name_or_path
         with torch.device("meta"):
             model = cls(config)
         model.model, model.lm_head, model.sam = backbone.model, backbone.lm_head, sam
@@ -134,9 +135,7 @@ class AuroraModel(PreTrainedModel, GenerationMixin):
             ValueError: if a tensor is missing, unexpected or of another shape; the message names it.
         """
         wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         problems = {name: info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[name]}
         if problems:
             raise ValueError(

@@ -57,7 +57,13 @@ class AuroraGRPOTrainer(GRPOTrainer):
     _name = "AURORA GRPO"
 
     def __init__(
-        self, model, reward_funcs: Callable | list[Callable] | None = None, args=None, train_dataset=None, *rest, **kwargs
+        self,
+        model,
+        reward_funcs: Callable | list[Callable] | None = None,
+        args=None,
+        train_dataset=None,
+        *rest,
+        **kwargs,
     ):
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
@@ -71,7 +77,9 @@ class AuroraGRPOTrainer(GRPOTrainer):
                     "weights."
                 )
             if args.use_vllm:
-                raise ValueError("Rows with a clip can't use vLLM: it has no hidden states to decode. Set use_vllm=False.")
+                raise ValueError(
+                    "Rows with a clip can't use vLLM: it has no hidden states to decode. Set use_vllm=False."
+                )
             if args.validate_data:
                 validate_rows(train_dataset, needs_completion=False, allow_silent=args.allow_silent)
             if reward_funcs is None:

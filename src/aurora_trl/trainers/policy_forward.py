@@ -77,9 +77,7 @@ class PolicyForward:
             Decode masks; False for log-probabilities of the rollout or of a reference model.
     """
 
-    def __init__(
-        self, trainer: Any, model: nn.Module, clips: Sequence[PreparedClip | None], with_masks: bool = True
-    ):
+    def __init__(self, trainer: Any, model: nn.Module, clips: Sequence[PreparedClip | None], with_masks: bool = True):
         self.trainer = trainer
         self.model = model
         self.clips = list(clips)

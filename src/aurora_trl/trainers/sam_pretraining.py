@@ -55,7 +55,10 @@ class CategoryCodes(nn.Module):
 
     def forward(self, categories: Sequence[str]) -> Tensor:
         return torch.stack(
-            [self.embedding.weight[[self.index[word] for word in category.split("-")]].sum(0) for category in categories]
+            [
+                self.embedding.weight[[self.index[word] for word in category.split("-")]].sum(0)
+                for category in categories
+            ]
         )
 
 

@@ -5,6 +5,7 @@ A recipe without `--config` reads its YAML under `recipes/tiny/`, which runs on 
 data set.
 """
 
+import json
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets import Dataset
+from peft import PeftModel
 from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
@@ -153,32 +155,50 @@ def policy_folder(name_or_path: str) -> str:
     return str(tiny_checkpoint()) if name_or_path == TINY else name_or_path
 
 
-def load_policy(model_args: ModelConfig, arguments: AuroraScriptArguments) -> tuple[AuroraModel, AuroraProcessor]:
+def load_policy(
+    model_args: ModelConfig, arguments: AuroraScriptArguments, folder: str | None = None
+) -> tuple[AuroraModel, AuroraProcessor]:
     """
-    A policy folder as it is, or a bare backbone checkpoint joined to a SAM checkpoint.
+    A policy folder as it is, a LoRA folder merged into its base, or a bare backbone joined to a SAM checkpoint.
+
+    Args:
+        model_args (`ModelConfig`):
+            With `model_name_or_path` and `dtype`.
+        arguments ([`AuroraScriptArguments`]):
+            With the SAM to join to a bare backbone, and what to freeze.
+        folder (`str`, *optional*):
+            Instead of `model_name_or_path`.
 
     Raises:
-        ValueError: if a bare backbone comes without `sam_checkpoint`.
+        ValueError: if the folder is no checkpoint, or a bare backbone comes without `sam_checkpoint`.
     """
-    folder = policy_folder(model_args.model_name_or_path)
-    dtype = model_args.dtype
+    folder = policy_folder(folder or model_args.model_name_or_path)
+    adapter_config = Path(folder) / "adapter_config.json"
+    if adapter_config.is_file():
+        base = json.loads(adapter_config.read_text())["base_model_name_or_path"]
+        model, processor = load_policy(model_args, arguments, base)
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        model.config._name_or_path = folder
+    else:
+        model, processor = _load_whole(folder, model_args.dtype, arguments)
+    model.set_frozen(*arguments.frozen)
+    return model, processor
+
+
+def _load_whole(folder: str, dtype: str, arguments: AuroraScriptArguments) -> tuple[AuroraModel, AuroraProcessor]:
     config_file = Path(folder) / "config.json"
     if not config_file.is_file():
         raise ValueError(f"{folder} is no checkpoint: it has no config.json. Give a policy folder, or 'tiny'.")
-    if f'"model_type": "{AuroraConfig.model_type}"' in config_file.read_text():
-        model = AuroraModel.from_pretrained(folder, dtype=dtype)
-        processor = AuroraProcessor.from_pretrained(folder)
-    else:
-        model, processor = _join(folder, dtype, arguments)
-    model.set_frozen(*arguments.frozen)
-    return model, processor
+    if json.loads(config_file.read_text())["model_type"] == AuroraConfig.model_type:
+        return AuroraModel.from_pretrained(folder, dtype=dtype), AuroraProcessor.from_pretrained(folder)
+    return _join(folder, dtype, arguments)
 
 
 def load_teacher(model_args: ModelConfig, arguments: AuroraScriptArguments) -> AuroraModel:
     """The teacher of stage 1."""
     if arguments.teacher is None:
         raise ValueError("Stage 1 needs a teacher: train one with recipes/sft.py and pass `--teacher FOLDER`.")
-    return AuroraModel.from_pretrained(policy_folder(arguments.teacher), dtype=model_args.dtype)
+    return load_policy(model_args, arguments, arguments.teacher)[0]
 
 
 def _join(folder: str, dtype: str, arguments: AuroraScriptArguments) -> tuple[AuroraModel, AuroraProcessor]:

@@ -7,6 +7,7 @@ from aurora_trl.backbones.videollama2 import BeatsConfig
 from aurora_trl.backbones.videollama2.audio_beats import (
     BeatsAttention,
     BeatsEncoder,
+    BeatsLayer,
     BeatsModel,
     BeatsPositionalConv,
     num_audio_tokens,
@@ -96,3 +97,27 @@ def test_num_audio_tokens(num_frames, mel, expected):
 def test_model_drops_incomplete_patches():
     model = BeatsModel(CONFIG)
     assert model(torch.randn(2, 70, 32)).shape == (2, num_audio_tokens(70, 32), 24)
+
+
+@torch.no_grad()
+def test_layer_is_post_norm_with_weighted_residuals():
+    torch.manual_seed(0)
+    layer = BeatsLayer(CONFIG)
+    x, bias = torch.randn(1, 4, 24), torch.randn(3, 4, 4)
+    weight = 4**0.25  # (2 * layers) ** (1/4)
+    y = layer.self_attn_layer_norm(weight * x + layer.self_attn(x, bias))
+    z = layer.fc2(torch.nn.functional.gelu(layer.fc1(y)))
+    torch.testing.assert_close(layer(x, bias), layer.final_layer_norm(weight * y + z))
+
+
+@torch.no_grad()
+def test_filterbank_is_normalised_and_cut_into_patches_mel_fastest():
+    torch.manual_seed(0)
+    model = BeatsModel(CONFIG)
+    fbank = 15 + 6 * torch.randn(1, 32, 32)
+    seen = []
+    model.layer_norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model(fbank)
+    patch = (fbank[0, :16, 16:] - 15.41663) / (2 * 6.55582)
+    expected = (model.patch_embedding.weight[:, 0] * patch).sum((1, 2))
+    torch.testing.assert_close(seen[0][0, 1], expected, atol=1e-5, rtol=0)

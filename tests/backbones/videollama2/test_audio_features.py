@@ -97,3 +97,8 @@ def test_other_rates_are_refused(waveform):
         VideoLlama2FeatureExtractor()([waveform], sampling_rate=44100)
     with pytest.raises(ValueError, match="sampling_rate=8000"):
         VideoLlama2FeatureExtractor(sampling_rate=8000)
+
+
+def test_waveforms_are_scaled_to_16_bit(waveform):
+    features = VideoLlama2FeatureExtractor(feature_size=32, audio_seconds=0.5)(waveform)["input_features"]
+    assert torch.equal(features[0], kaldi_fbank(torch.from_numpy(waveform) * 32768, 32))

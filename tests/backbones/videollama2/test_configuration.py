@@ -44,6 +44,7 @@ def test_flat_configuration():
     assert (config.vision_config.hidden_size, config.vision_config.image_size) == (1152, 384)
     assert (config.audio_config.hidden_size, config.num_frames, config.dtype) == (768, 8, torch.bfloat16)
     assert config.get_text_config() is config.text_config
+    assert VideoLlama2Config(**{**FLAT, "mm_vision_select_layer": -3}).vision_feature_layer == -3
     assert not hasattr(config, "mm_vision_tower")
 
 

@@ -81,6 +81,8 @@ def test_number_of_features_is_checked(model, batch):
         model(input_ids=batch["input_ids"][1:2], pixel_values_videos=batch["pixel_values_videos"])
     with pytest.raises(ValueError, match="either `input_ids` or `inputs_embeds`"):
         model()
+    with pytest.raises(ValueError, match="Media need `input_ids`"):
+        model(inputs_embeds=torch.zeros(1, 2, 128), input_features=batch["input_features"])
 
 
 @pytest.mark.parametrize("num_return_sequences", [1, 3])

@@ -133,6 +133,9 @@ class VideoLlama2Model(VideoLlama2PreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give either `input_ids` or `inputs_embeds`, not both and not neither.")
+        has_media = pixel_values_videos is not None or input_features is not None or bool(mm_encoder_outputs)
+        if inputs_embeds is not None and has_media:
+            raise ValueError("Media need `input_ids`, whose placeholders say where they go: pass no `inputs_embeds`.")
         if input_ids is not None:
             features = dict(mm_encoder_outputs or {})
             if pixel_values_videos is not None:
