@@ -11,6 +11,7 @@ from aurora_trl.trainers.tiny import TinyPolicyConfig, build_tiny_policy
 SMALL = TinyPolicyConfig(
     vocab_size=384,
     backbone={
+        "num_frames": 2,
         "vision_config": {
             "hidden_size": 32,
             "intermediate_size": 64,

@@ -78,12 +78,13 @@ def validate_rows(rows: Iterable[dict[str, Any]], needs_completion: bool, allow_
         frame_sizes = {_image_size(path, sizes) for path in row["frames"]}
         if len(frame_sizes) > 1:
             raise UnreadableMediaError(
-                f"The frames of row {uid} have different sizes (width, height) {sorted(frame_sizes)}: extract them again."
+                f"The frames of row {uid} have different sizes (width, height) {sorted(frame_sizes)}: extract "
+                "them again."
             )
         mask_sizes = {_image_size(path, sizes) for path in row["masks"]}
         if row["masks"] and (len(row["masks"]) != len(row["frames"]) or mask_sizes != frame_sizes):
             raise MaskMismatchError(
-                f"Row {uid} has {len(row['masks'])} masks of size {sorted(mask_sizes)} for {len(row['frames'])} frames "
-                f"of size {sorted(frame_sizes)}: there must be one mask per frame, of the frame's size."
+                f"Row {uid} has {len(row['masks'])} masks of size {sorted(mask_sizes)} for {len(row['frames'])} "
+                f"frames of size {sorted(frame_sizes)}: there must be one mask per frame, of the frame's size."
             )
         _check_audio(row.get("audio"), uid, allow_silent, sounds)

@@ -56,8 +56,8 @@ class AuroraScriptArguments:
         max_train_rows, max_eval_rows (`int`, *optional*):
             Use only so many rows, chosen by `synthetic_seed`.
         completions (`str`, *optional*):
-            JSONL of target answers by uid (chains of thought, reflective paths); `oracle` and `oracle-captions` are the
-            true reasoning and the true description of the generated data set; without it the short answer.
+            JSONL of target answers by uid (chains of thought, reflective paths); `oracle` and `oracle-captions` are
+            the generated data set's true reasoning and description; without it the short answer.
         answer_names_category (`bool`, *optional*, defaults to `False`):
             The short answer is "It is {category} [SEG]." (released code) instead of "It is [SEG]." (paper).
         teacher (`str`, *optional*):

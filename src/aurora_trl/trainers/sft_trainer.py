@@ -74,7 +74,8 @@ class AuroraSFTTrainer(SFTTrainer):
         """Media are decoded late, so TRL must neither tokenise the rows nor drop their columns."""
         if not isinstance(args, AuroraSFTConfig):
             raise ValueError(
-                f"Rows with a clip need an AuroraSFTConfig, not {type(args).__name__}: it holds the mask losses' weights."
+                f"Rows with a clip need an AuroraSFTConfig, not {type(args).__name__}: it holds the mask losses' "
+                "weights."
             )
         if args.packing or args.padding_free:
             raise ValueError("Rows with a clip can't be packed: set `packing=False` and `padding_free=False`.")
