@@ -69,10 +69,10 @@ class PromptedFrames:
     Args:
         rows (`datasets.Dataset`): with masks.
         image_size (`int`): side of SAM's input.
-        present (`Mapping[str, set[str]]`): by uid, the categories of all objects of the clip, referred to or not.
+        scenes (`Mapping`): of [`~aurora_trl.data.synthetic.read_scenes`]: all objects of a clip, referred to or not.
     """
 
-    def __init__(self, rows: Sequence[dict[str, Any]], image_size: int, present: Mapping[str, set[str]]):
+    def __init__(self, rows: Sequence[dict[str, Any]], image_size: int, scenes: Mapping[str, tuple]):
         self.image_size = image_size
         self.clips: dict[tuple, np.ndarray] = {}
         self.present: dict[tuple, set[str]] = {}
@@ -83,7 +83,7 @@ class PromptedFrames:
                 continue
             if clip not in self.clips:
                 self.clips[clip] = read_frames(row["frames"])
-                self.present[clip] = present[row["uid"]]
+                self.present[clip] = {obj.category for obj in scenes[row["uid"]][0].objects}
             masks = read_masks(row["masks"], num_frames=len(clip), size=self.clips[clip].shape[1:3])
             objects[key] = (clip, row["category"], masks)
         self.objects = list(objects.values())
@@ -128,7 +128,7 @@ def _click_or_box(masks: Tensor, scale: float, rng: np.random.Generator) -> dict
 
 
 def pretrain_sam(
-    sam: Sam, rows: Sequence[dict[str, Any]], present: Mapping[str, set[str]], config: SamPretrainingConfig
+    sam: Sam, rows: Sequence[dict[str, Any]], scenes: Mapping[str, tuple], config: SamPretrainingConfig
 ) -> Sam:
     """
     Trains every part of a SAM, in place, on frames of square clips.
@@ -138,14 +138,14 @@ def pretrain_sam(
             With a [`~aurora_trl.model.sam.PairedMaskDecoder`].
         rows (`datasets.Dataset`):
             With masks.
-        present (`Mapping[str, set[str]]`):
-            By uid, the categories of all objects of the clip.
+        scenes (`Mapping`):
+            Of [`~aurora_trl.data.synthetic.read_scenes`]: which objects a clip has, referred to or not.
         config ([`SamPretrainingConfig`]):
             Steps, batch, learning rate.
     """
     torch.manual_seed(config.sam_seed)
     rng = np.random.default_rng(config.sam_seed)
-    data = PromptedFrames(rows, sam.image_encoder.img_size, present)
+    data = PromptedFrames(rows, sam.image_encoder.img_size, scenes)
     codes = CategoryCodes(data.categories, sam.prompt_encoder.embed_dim)
     parameters = [*sam.parameters(), *codes.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.sam_learning_rate, weight_decay=0.01)

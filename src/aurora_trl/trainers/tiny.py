@@ -14,7 +14,6 @@ from aurora_trl.answer import CORRECTION_TRIGGERS, render_answer
 from aurora_trl.backbones.base import backbone_model_class
 from aurora_trl.backbones.tiny import build_tiny_processor, tiny_videollama2_config, train_tiny_tokenizer
 from aurora_trl.constants import SEG_TOKEN
-from aurora_trl.data import synthetic
 from aurora_trl.data.scene import CATEGORIES
 from aurora_trl.model.modeling import AuroraModel
 from aurora_trl.model.processing import AuroraProcessor
@@ -38,11 +37,6 @@ class TinyPolicyConfig:
     backbone: dict[str, Any] = field(default_factory=dict)
     sam: dict[str, Any] = field(default_factory=dict)
     policy_seed: int = 0
-
-
-def categories_present(root: Path) -> dict[str, set[str]]:
-    """By uid, the categories of all objects of a generated clip, referred to or not."""
-    return {uid: {obj.category for obj in scene.objects} for uid, (scene, _) in synthetic.read_scenes(root).items()}
 
 
 def _corpus(rows: Iterable[dict[str, Any]], annotator: OracleAnnotator) -> list[str]:
@@ -76,5 +70,8 @@ def build_tiny_policy(
     backbone = backbone_model_class(backbone_config.model_type)(backbone_config)
     if processor.seg_token_id >= backbone.get_input_embeddings().weight.shape[0]:
         backbone.resize_token_embeddings(processor.seg_token_id + 1)
+    # A token that means a word and the output that says it start as one, as in models with tied embeddings.
+    with torch.no_grad():
+        backbone.lm_head.weight.copy_(backbone.get_input_embeddings().weight)
     model = AuroraModel.from_parts(backbone, build_sam(sam_config), sam_config, processor.seg_token_id)
     return model, processor

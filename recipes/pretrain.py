@@ -1,0 +1,34 @@
+"""
+Stage 0 of the embedded default, what released checkpoints arrive with: towers that see and hear, a SAM that follows
+prompts, joined to a random tiny language model.
+
+    python recipes/pretrain.py --output_dir outputs/tiny/base
+"""
+
+from pathlib import Path
+
+from aurora_trl.data.synthetic import read_scenes
+from aurora_trl.trainers.sam_pretraining import SamPretrainingConfig, pretrain_sam
+from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_rows, parse_recipe
+from aurora_trl.trainers.tiny import TinyPolicyConfig, build_tiny_policy
+from aurora_trl.trainers.tower_pretraining import TowerPretrainingConfig, pretrain_towers
+
+
+def main(argv=None):
+    script_args, sam_args, tower_args, policy_args = parse_recipe(
+        (AuroraScriptArguments, SamPretrainingConfig, TowerPretrainingConfig, TinyPolicyConfig),
+        Path(__file__).parent / "tiny" / "pretrain.yaml",
+        argv,
+    )
+    rows = load_rows(script_args, script_args.train_split, script_args.max_train_rows)
+    scenes = read_scenes(data_root(script_args))
+    model, processor = build_tiny_policy(rows, data_root(script_args), policy_args)
+    pretrain_towers(model.model, processor.backbone_processor, rows, scenes, tower_args)
+    pretrain_sam(model.sam, rows, scenes, sam_args)
+    model.save_pretrained(policy_args.output_dir)
+    processor.save_pretrained(policy_args.output_dir)
+    return model, processor
+
+
+if __name__ == "__main__":
+    main()
