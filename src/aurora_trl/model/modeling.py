@@ -135,13 +135,16 @@ class AuroraModel(PreTrainedModel, GenerationMixin):
             ValueError: if a tensor is missing, unexpected or of another shape; the message names it.
         """
         wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        # Mismatches are let through only to be named below.
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         problems = {name: info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[name]}
         if problems:
             raise ValueError(
                 f"{pretrained_model_name_or_path} does not hold this policy: {problems}. The folder was changed or "
                 "written for another configuration; save it again with `save_pretrained`."
             )
+        model.set_frozen()
         return (model, info) if wants_info else model
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -23,6 +23,9 @@ from aurora_trl.model.sam import prepare_frames
 
 # Weights of the released training code.
 BCE_WEIGHT, DICE_WEIGHT = 2.0, 0.5
+# Codes about as long as what a fresh [SEG] projector puts out: a decoder that has learned to follow codes four times
+# as long needs hundreds of steps until it follows [SEG] (docs/log.md).
+CODE_STD = 0.25
 
 
 @dataclass
@@ -52,6 +55,7 @@ class CategoryCodes(nn.Module):
         words = sorted({word for category in categories for word in category.split("-")})
         self.index = {word: i for i, word in enumerate(words)}
         self.embedding = nn.Embedding(len(words), prompt_dim)
+        nn.init.normal_(self.embedding.weight, std=CODE_STD)
 
     def forward(self, categories: Sequence[str]) -> Tensor:
         return torch.stack(

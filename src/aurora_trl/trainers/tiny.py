@@ -70,8 +70,5 @@ def build_tiny_policy(
     backbone = backbone_model_class(backbone_config.model_type)(backbone_config)
     if processor.seg_token_id >= backbone.get_input_embeddings().weight.shape[0]:
         backbone.resize_token_embeddings(processor.seg_token_id + 1)
-    # A token that means a word and the output that says it start as one, as in models with tied embeddings.
-    with torch.no_grad():
-        backbone.lm_head.weight.copy_(backbone.get_input_embeddings().weight)
     model = AuroraModel.from_parts(backbone, build_sam(sam_config), sam_config, processor.seg_token_id)
     return model, processor

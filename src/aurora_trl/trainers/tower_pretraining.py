@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from aurora_trl.backbones.videollama2.configuration import BEATS_PATCH_SIZE, STC_STRIDE
 from aurora_trl.data.media import read_audio, read_frames
 from aurora_trl.data.scene import COLORS, DURATION, LOUD_DB, SHAPES, SOFT_DB, Scene
+from aurora_trl.model.modeling import AuroraModel
 
 
 # What a token can be told to say, as the tokenizer writes it inside a sentence.
@@ -132,20 +133,20 @@ def _train(
 
 
 def pretrain_towers(
-    backbone: nn.Module,
+    policy: AuroraModel,
     processor: Any,
     rows: Sequence[dict[str, Any]],
     scenes: dict[str, tuple],
     config: TowerPretrainingConfig,
 ) -> None:
     """
-    Trains towers and connectors of a tiny backbone in place.
+    Trains towers, connectors and the embeddings of their words, in place.
 
     Args:
-        backbone ([`~aurora_trl.backbones.videollama2.VideoLlama2Model`]):
-            The model without its head.
+        policy ([`~aurora_trl.AuroraModel`]):
+            With a tiny VideoLLaMA2.
         processor ([`~aurora_trl.backbones.videollama2.VideoLlama2Processor`]):
-            Its processor.
+            The backbone's processor.
         rows (`datasets.Dataset`):
             Of the generated data set.
         scenes (`dict`):
@@ -153,6 +154,7 @@ def pretrain_towers(
         config ([`TowerPretrainingConfig`]):
             Steps, batch, learning rate.
     """
+    backbone = policy.model
     torch.manual_seed(config.tower_seed)
     rng = np.random.default_rng(config.tower_seed)
     clips = list({row["audio"]: (row, scenes[row["uid"]][0]) for row in rows}.values())
@@ -201,3 +203,6 @@ def pretrain_towers(
         config,
         "audio tower",
     )
+    # A token that means a word and the output that says it start as one, as in models with tied embeddings.
+    with torch.no_grad():
+        policy.lm_head.weight.copy_(backbone.get_input_embeddings().weight)
