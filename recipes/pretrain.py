@@ -24,7 +24,7 @@ def main(argv=None):
     scenes = read_scenes(data_root(script_args))
     model, processor = build_tiny_policy(rows, data_root(script_args), policy_args)
     pretrain_towers(model, processor.backbone_processor, rows, scenes, tower_args)
-    pretrain_sam(model.sam, rows, scenes, sam_args)
+    pretrain_sam(model, processor.tokenizer, rows, scenes, sam_args)
     model.save_pretrained(policy_args.output_dir)
     processor.save_pretrained(policy_args.output_dir)
     return model, processor

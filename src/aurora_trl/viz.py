@@ -6,6 +6,7 @@ caller's business.
 """
 
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 
 import cv2
@@ -131,7 +132,8 @@ def _film_strip(frames: UInt8[np.ndarray, "t h w 3"], tile_height: int) -> UInt8
 
 
 def _render_text(text: str, width: int, bold: bool = False) -> UInt8[np.ndarray, "text_h w 3"]:
-    """Wrapped black text on white."""
+    """Wrapped black text on white; what the font has no sign for is drawn as a box."""
+    text = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
     pixels = FONT_SIZE * DPI / 72  # 72 points per inch
     per_line = max(8, int((width - 4 * GAP) / (CHARACTER_WIDTH * pixels)))
     lines = [line for part in text.splitlines() for line in textwrap.wrap(part, per_line) or [""]] or [""]
@@ -152,5 +154,7 @@ def _render_text(text: str, width: int, bold: bool = False) -> UInt8[np.ndarray,
 
 def _rasterise(figure: Figure) -> UInt8[np.ndarray, "h w 3"]:
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

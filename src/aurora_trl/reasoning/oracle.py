@@ -69,12 +69,6 @@ class OracleAnnotator:
         order = np.random.default_rng(seed_of(row["uid"])).permutation(STEPS)
         return _render([steps[step] for step in order], scene, reference)
 
-    def caption(self, row: Mapping[str, Any]) -> str:
-        """What is to be seen and heard, in an order drawn from the uid; the reference plays no part."""
-        steps = describe(*self._look_up(row))
-        order = np.random.default_rng(seed_of(row["uid"])).permutation(STEPS[:2])
-        return " ".join(steps[step] for step in order)
-
     def correct(self, row: Mapping[str, Any], wrong_completion: str) -> str:
         """
         The corrected path of a wrong answer, changed as little as possible (paper 3.2).

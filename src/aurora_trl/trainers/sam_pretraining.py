@@ -3,7 +3,7 @@ Stage 0 of the embedded default: a tiny SAM that follows prompts, before its ima
 
 A published SAM arrives promptable; a random one trained jointly with a policy learns to ignore [SEG] and to segment
 everything (docs/log.md). Prompts are points, boxes and, since one [SEG] stands for an object in all frames of a clip
-wherever it moves, category codes: the sum of an embedding per word of the category, dropped afterwards.
+wherever it moves, categories: the embeddings of their words through the [SEG] projector, which learns to be read here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from aurora_trl.data.media import read_frames, read_masks
 from aurora_trl.losses import mask_bce_loss, mask_dice_loss
+from aurora_trl.model.modeling import AuroraModel
 from aurora_trl.model.sam import prepare_frames
 
 
 # Weights of the released training code.
 BCE_WEIGHT, DICE_WEIGHT = 2.0, 0.5
-# Codes about as long as what a fresh [SEG] projector puts out: a decoder that has learned to follow codes four times
-# as long needs hundreds of steps until it follows [SEG] (docs/log.md).
-CODE_STD = 0.25
+# Spread of what else may be in a state at [SEG], beside the words of the category, in units of an embedding's.
+STATE_NOISE = 1.0
 
 
 @dataclass
@@ -35,8 +35,8 @@ class SamPretrainingConfig:
         sam_steps (`int`, *optional*, defaults to `800`): optimizer steps.
         sam_batch_size (`int`, *optional*, defaults to `32`): frames per step.
         sam_learning_rate (`float`, *optional*, defaults to `2e-3`): peak of a one-cycle schedule.
-        absent_share (`float`, *optional*, defaults to `0.15`): share of category codes of an object that is not in the
-            frame; the truth is then empty.
+        absent_share (`float`, *optional*, defaults to `0.15`): share of category prompts for an object that is not in
+            the frame; the truth is then empty.
         sam_seed (`int`, *optional*, defaults to `0`): seed of the order and the prompts.
     """
 
@@ -47,23 +47,25 @@ class SamPretrainingConfig:
     sam_seed: int = 0
 
 
-class CategoryCodes(nn.Module):
-    """A prompt per category: the sum of the embeddings of its words."""
+class CategoryPrompts:
+    """
+    What a state at [SEG] that names a category would prompt SAM with.
 
-    def __init__(self, categories: Sequence[str], prompt_dim: int):
-        super().__init__()
-        words = sorted({word for category in categories for word in category.split("-")})
-        self.index = {word: i for i, word in enumerate(words)}
-        self.embedding = nn.Embedding(len(words), prompt_dim)
-        nn.init.normal_(self.embedding.weight, std=CODE_STD)
+    Args:
+        policy ([`~aurora_trl.AuroraModel`]): its word embeddings, final norm and [SEG] projector.
+        tokenizer (`PreTrainedTokenizerBase`): of the policy.
+    """
 
-    def forward(self, categories: Sequence[str]) -> Tensor:
-        return torch.stack(
-            [
-                self.embedding.weight[[self.index[word] for word in category.split("-")]].sum(0)
-                for category in categories
-            ]
-        )
+    def __init__(self, policy: AuroraModel, tokenizer: PreTrainedTokenizerBase):
+        self.policy = policy
+        self.tokenizer = tokenizer
+
+    def __call__(self, categories: Sequence[str]) -> Tensor:
+        embedding = self.policy.get_input_embeddings().weight.detach()
+        ids = [self.tokenizer.encode(f" {category}", add_special_tokens=False) for category in categories]
+        states = torch.stack([embedding[words].sum(dim=0) for words in ids])
+        states = states + STATE_NOISE * embedding.std() * torch.randn_like(states)
+        return self.policy.seg_projector(self.policy.model.language_model.norm(states))
 
 
 class PromptedFrames:
@@ -132,14 +134,20 @@ def _click_or_box(masks: Tensor, scale: float, rng: np.random.Generator) -> dict
 
 
 def pretrain_sam(
-    sam: Sam, rows: Sequence[dict[str, Any]], scenes: Mapping[str, tuple], config: SamPretrainingConfig
-) -> Sam:
+    policy: AuroraModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, Any]],
+    scenes: Mapping[str, tuple],
+    config: SamPretrainingConfig,
+) -> None:
     """
-    Trains every part of a SAM, in place, on frames of square clips.
+    Trains every part of a policy's SAM and its [SEG] projector, in place, on frames of square clips.
 
     Args:
-        sam (`Sam`):
-            With a [`~aurora_trl.model.sam.PairedMaskDecoder`].
+        policy ([`~aurora_trl.AuroraModel`]):
+            After [`~aurora_trl.trainers.tower_pretraining.pretrain_towers`], which gives words their embeddings.
+        tokenizer (`PreTrainedTokenizerBase`):
+            Of the policy.
         rows (`datasets.Dataset`):
             With masks.
         scenes (`Mapping`):
@@ -147,24 +155,26 @@ def pretrain_sam(
         config ([`SamPretrainingConfig`]):
             Steps, batch, learning rate.
     """
+    sam = policy.sam
+    sam.requires_grad_(True)
     torch.manual_seed(config.sam_seed)
     rng = np.random.default_rng(config.sam_seed)
     data = PromptedFrames(rows, sam.image_encoder.img_size, scenes)
-    codes = CategoryCodes(data.categories, sam.prompt_encoder.embed_dim)
-    parameters = [*sam.parameters(), *codes.parameters()]
+    prompts = CategoryPrompts(policy, tokenizer)
+    parameters = [*sam.parameters(), *policy.seg_projector.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=config.sam_learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.sam_learning_rate, total_steps=config.sam_steps)
     progress = tqdm(range(config.sam_steps), desc="tiny SAM")
     for step in progress:
-        by_code = step % 3 != 0
+        by_category = step % 3 != 0
         pixel_values, masks, categories = data.sample(
-            config.sam_batch_size, rng, config.absent_share if by_code else 0.0
+            config.sam_batch_size, rng, config.absent_share if by_category else 0.0
         )
         scale = sam.image_encoder.img_size / masks.shape[-1]
-        keep = slice(None) if by_code else masks.flatten(1).any(dim=1)
+        keep = slice(None) if by_category else masks.flatten(1).any(dim=1)
         pixel_values, masks = pixel_values[keep], masks[keep]
-        if by_code:
-            sparse, dense = codes(categories)[:, None], sam.prompt_encoder(points=None, boxes=None, masks=None)[1]
+        if by_category:
+            sparse, dense = prompts(categories)[:, None], sam.prompt_encoder(points=None, boxes=None, masks=None)[1]
         else:
             sparse, dense = sam.prompt_encoder(**_click_or_box(masks, scale, rng))
         low_res_logits, _ = sam.mask_decoder(
@@ -184,4 +194,4 @@ def pretrain_sam(
         schedule.step()
         if step % 20 == 0:
             progress.set_postfix(loss=f"{loss.item():.3f}")
-    return sam
+    policy.set_frozen()

@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 # The word that stands for the embedded policy where a checkpoint is asked for, and for the generated data set where a
 # data root is.
 TINY = "tiny"
-# The words that stand for the generated data set's own texts where a file of answers is asked for.
-REASONING, CAPTIONS = "oracle", "oracle-captions"
+# The word that stands for the generated data set's own chains of thought where a file of answers is asked for.
+ORACLE = "oracle"
 
 
 @dataclass
@@ -56,8 +56,8 @@ class AuroraScriptArguments:
         max_train_rows, max_eval_rows (`int`, *optional*):
             Use only so many rows, chosen by `synthetic_seed`.
         completions (`str`, *optional*):
-            JSONL of target answers by uid (chains of thought, reflective paths); `oracle` and `oracle-captions` are
-            the generated data set's true reasoning and description; without it the short answer.
+            JSONL of target answers by uid (chains of thought, reflective paths); `oracle` is the generated data set's
+            true reasoning; without it the short answer.
         answer_names_category (`bool`, *optional*, defaults to `False`):
             The short answer is "It is {category} [SEG]." (released code) instead of "It is [SEG]." (paper).
         teacher (`str`, *optional*):
@@ -138,10 +138,9 @@ def load_eval_rows(arguments: AuroraScriptArguments, training_args: TrainingArgu
 
 def with_completions(rows: Dataset, arguments: AuroraScriptArguments) -> Dataset:
     """Joins the answers of `completions` by uid, or the short answer where there is none."""
-    if arguments.completions in (REASONING, CAPTIONS):
+    if arguments.completions == ORACLE:
         annotator = OracleAnnotator(data_root(arguments))
-        write = annotator.reason if arguments.completions == REASONING else annotator.caption
-        return attach_completions(rows, {row["uid"]: write(row) for row in rows})
+        return attach_completions(rows, {row["uid"]: annotator.reason(row) for row in rows})
     if arguments.completions is not None:
         records = read_jsonl(Path(arguments.completions))
         return attach_completions(rows, {uid: record["completion"] for uid, record in records.items()})

@@ -1,0 +1,1 @@
+"""The command `aurora-trl`: the only code of the package that parses arguments."""

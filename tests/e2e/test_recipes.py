@@ -1,0 +1,131 @@
+"""The recipes as a user runs them, on a few generated clips."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from trl import ModelConfig
+
+from aurora_trl.trainers.script import AuroraScriptArguments, load_policy, parse_recipe
+
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--logging_steps", "1"]
+
+
+def load_recipe(name):
+    sys.path.insert(0, str(ROOT / "recipes"))
+    try:
+        spec = importlib.util.spec_from_file_location(f"recipe_{name}", ROOT / "recipes" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def data(data_root):
+    return ["--data_root", str(data_root)]
+
+
+@pytest.fixture
+def folder(policy, processor, tmp_path):
+    policy.save_pretrained(tmp_path / "policy")
+    processor.save_pretrained(tmp_path / "policy")
+    return str(tmp_path / "policy")
+
+
+RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[f"{path.parent.name}/{path.name}" for path in RECIPES])
+def test_every_yaml_is_read_by_its_recipe(path):
+    from aurora_trl import AuroraDistillConfig, AuroraGRPOConfig, AuroraSFTConfig
+    from aurora_trl.evaluation import EvaluationConfig
+    from aurora_trl.trainers.sam_pretraining import SamPretrainingConfig
+    from aurora_trl.trainers.tiny import TinyPolicyConfig
+    from aurora_trl.trainers.tower_pretraining import TowerPretrainingConfig
+
+    configs = {
+        "pretrain": (SamPretrainingConfig, TowerPretrainingConfig, TinyPolicyConfig),
+        "distill": (AuroraDistillConfig, ModelConfig),
+        "grpo": (AuroraGRPOConfig, ModelConfig),
+        "evaluate": (EvaluationConfig, ModelConfig),
+        "reflect": (EvaluationConfig, ModelConfig),
+    }.get(path.stem.split("_")[0], (AuroraSFTConfig, ModelConfig))
+    trains_on_gpu = "tiny" not in str(path) and hasattr(configs[0], "per_device_train_batch_size")
+    parsed = parse_recipe((AuroraScriptArguments, *configs), path, ["--use_cpu"] if trains_on_gpu else [])
+    for name, value in yaml.safe_load(path.read_text()).items():
+        holders = [part for part in parsed if hasattr(part, name)]
+        assert holders, name
+        if name == "lora_target_modules":
+            value = value[0]  # one entry is a pattern
+        if name == "report_to":
+            value = []  # "none"
+        assert any(getattr(part, name) == value for part in holders), name
+
+
+def test_an_unknown_key_is_an_error(tmp_path):
+    config = tmp_path / "typo.yaml"
+    config.write_text("learning_rat: 1.0\n")
+    with pytest.raises(ValueError, match="learning_rat"):
+        parse_recipe((AuroraScriptArguments, ModelConfig), config, [])
+
+
+def test_sft_then_distill_then_grpo_then_evaluate(folder, data, tmp_path):
+    stages = {name: str(tmp_path / name) for name in ("teacher", "stage1", "grpo", "report")}
+    load_recipe("sft").main([*data, *QUICK, "--model_name_or_path", folder, "--output_dir", stages["teacher"]])
+    teacher = stages["teacher"]
+    load_recipe("distill").main(
+        [*data, *QUICK, "--model_name_or_path", teacher, "--teacher", teacher, "--output_dir", stages["stage1"]]
+    )
+    load_recipe("grpo").main(
+        [*data, *QUICK, "--model_name_or_path", stages["stage1"], "--output_dir", stages["grpo"]]
+        + ["--num_generations", "2", "--max_completion_length", "6", "--rollout_picture_steps", "1"]
+    )
+    assert list(Path(stages["grpo"], "rollouts").glob("*.png"))
+    evaluation = load_recipe("evaluate").main(
+        [*data, "--model_name_or_path", stages["grpo"], "--max_eval_rows", "3", "--output_dir", stages["report"]]
+    )
+    report = json.loads(Path(stages["report"], "report.json").read_text())
+    assert report == evaluation.metrics
+    assert report["num_rows"] == 3
+
+
+def test_a_lora_folder_loads_merged(folder, data, tmp_path, policy):
+    lora = ["--use_peft", "--lora_r", "4", "--lora_target_modules", r".*self_attn\.(q_proj|v_proj)"]
+    lora += ["--lora_modules_to_save", "lm_head", "seg_projector", "--learning_rate", "1e-2"]
+    trainer = load_recipe("sft").main(
+        [*data, *QUICK, *lora, "--model_name_or_path", folder, "--output_dir", str(tmp_path / "lora")]
+    )
+    model, processor = load_policy(
+        ModelConfig(model_name_or_path=str(tmp_path / "lora"), dtype="float32"), AuroraScriptArguments()
+    )
+    assert processor.seg_token_id == model.seg_token_id
+    merged = trainer.model.merge_and_unload()
+    changed = 0
+    for (name, loaded), expected, before in zip(
+        model.named_parameters(), merged.parameters(), policy.parameters(), strict=True
+    ):
+        torch.testing.assert_close(loaded, expected, atol=1e-6, rtol=1e-5, msg=name)
+        changed += not torch.equal(loaded, before)
+    assert changed >= 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--eval_split", "test_x"], "test_x"),
+        (["--data_root", "nowhere"], "nowhere"),
+        (["--model_name_or_path", "nowhere"], "no checkpoint"),
+    ],
+)
+def test_mistakes_are_named(folder, data, tmp_path, arguments, message):
+    base = [*data, "--model_name_or_path", folder, "--output_dir", str(tmp_path)]
+    with pytest.raises(ValueError, match=message):
+        load_recipe("evaluate").main([*base, *arguments])
