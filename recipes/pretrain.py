@@ -1,6 +1,6 @@
 """
 Stage 0 of the embedded default, what released checkpoints arrive with: towers that see and hear, a SAM that follows
-prompts, joined to a random tiny language model.
+prompts, a language model that knows the language.
 
     python recipes/pretrain.py --output_dir outputs/tiny/base
 """
@@ -8,6 +8,8 @@ prompts, joined to a random tiny language model.
 from pathlib import Path
 
 from aurora_trl.data.synthetic import read_scenes
+from aurora_trl.reasoning.oracle import OracleAnnotator
+from aurora_trl.trainers.language_pretraining import LanguagePretrainingConfig, pretrain_language
 from aurora_trl.trainers.sam_pretraining import SamPretrainingConfig, pretrain_sam
 from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_rows, parse_recipe
 from aurora_trl.trainers.tiny import TinyPolicyConfig, build_tiny_policy
@@ -15,8 +17,14 @@ from aurora_trl.trainers.tower_pretraining import TowerPretrainingConfig, pretra
 
 
 def main(argv=None):
-    script_args, sam_args, tower_args, policy_args = parse_recipe(
-        (AuroraScriptArguments, SamPretrainingConfig, TowerPretrainingConfig, TinyPolicyConfig),
+    script_args, tower_args, sam_args, language_args, policy_args = parse_recipe(
+        (
+            AuroraScriptArguments,
+            TowerPretrainingConfig,
+            SamPretrainingConfig,
+            LanguagePretrainingConfig,
+            TinyPolicyConfig,
+        ),
         Path(__file__).parent / "tiny" / "pretrain.yaml",
         argv,
     )
@@ -25,6 +33,8 @@ def main(argv=None):
     model, processor = build_tiny_policy(rows, data_root(script_args), policy_args)
     pretrain_towers(model, processor.backbone_processor, rows, scenes, tower_args)
     pretrain_sam(model, processor.tokenizer, rows, scenes, sam_args)
+    annotator = OracleAnnotator(data_root(script_args))
+    pretrain_language(model, processor, rows, [annotator.reason(row) for row in rows], language_args)
     model.save_pretrained(policy_args.output_dir)
     processor.save_pretrained(policy_args.output_dir)
     return model, processor

@@ -5,6 +5,7 @@ Verbs import what they need when they run, so that `aurora-trl --help` is quick.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -86,10 +87,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         add(verbs)
     arguments = parser.parse_args(argv)
     try:
-        _write(arguments.run(arguments), arguments.json)
+        with contextlib.redirect_stdout(sys.stderr):  # libraries log to stdout, which is for the result alone
+            result = arguments.run(arguments)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"aurora-trl: {error}\n")
         return 2
+    _write(result, arguments.json)
     return 0
 
 

@@ -106,17 +106,17 @@ class AuroraProcessor(ProcessorMixin):
     def apply_chat_template(self, *args, **kwargs):
         return self.backbone_processor.apply_chat_template(*args, **kwargs)
 
-    def render_prompt_text(self, prompt: list[dict], has_audio: bool = True) -> str:
+    def render_prompt_text(self, prompt: list[dict], has_video: bool = True, has_audio: bool = True) -> str:
         """
         The prompt with its media placeholders, as text.
 
         Args:
             prompt (`list[dict]`):
                 Messages with string content; video and audio go before the text of the last user turn.
-            has_audio (`bool`, *optional*, defaults to `True`):
-                False leaves the audio placeholder out.
+            has_video, has_audio (`bool`, *optional*, defaults to `True`):
+                False leaves the placeholder out.
         """
-        media = [{"type": "video"}] + ([{"type": "audio"}] if has_audio else [])
+        media = [{"type": kind} for kind, has in (("video", has_video), ("audio", has_audio)) if has]
         messages = [{**message, "content": _text_blocks(message["content"])} for message in prompt]
         last_user = max(i for i, message in enumerate(messages) if message["role"] == "user")
         messages[last_user]["content"] = media + messages[last_user]["content"]

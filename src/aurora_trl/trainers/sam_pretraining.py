@@ -24,7 +24,7 @@ from aurora_trl.model.sam import prepare_frames
 
 # Weights of the released training code.
 BCE_WEIGHT, DICE_WEIGHT = 2.0, 0.5
-# Spread of what else may be in a state at [SEG], beside the words of the category, in units of an embedding's.
+# How noisy the states are that SAM's category prompts are made of, in units of an embedding's spread.
 STATE_NOISE = 1.0
 
 
@@ -54,17 +54,20 @@ class CategoryPrompts:
     Args:
         policy ([`~aurora_trl.AuroraModel`]): its word embeddings, final norm and [SEG] projector.
         tokenizer (`PreTrainedTokenizerBase`): of the policy.
+        noise (`float`, *optional*, defaults to `1.0`): spread of what else may be in the state, beside the words of
+            the category, in units of an embedding's.
     """
 
-    def __init__(self, policy: AuroraModel, tokenizer: PreTrainedTokenizerBase):
+    def __init__(self, policy: AuroraModel, tokenizer: PreTrainedTokenizerBase, noise: float = STATE_NOISE):
         self.policy = policy
         self.tokenizer = tokenizer
+        self.noise = noise
 
     def __call__(self, categories: Sequence[str]) -> Tensor:
         embedding = self.policy.get_input_embeddings().weight.detach()
         ids = [self.tokenizer.encode(f" {category}", add_special_tokens=False) for category in categories]
         states = torch.stack([embedding[words].sum(dim=0) for words in ids])
-        states = states + STATE_NOISE * embedding.std() * torch.randn_like(states)
+        states = states + self.noise * embedding.std() * torch.randn_like(states)
         return self.policy.seg_projector(self.policy.model.language_model.norm(states))
 
 
