@@ -7,6 +7,7 @@ Segment the object a sentence refers to in your own video.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -68,4 +69,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"segment_a_clip: {error} (--allow-silent goes on without sound, --audio gives another sound)")

@@ -81,7 +81,8 @@ def contact_sheet(
     truth = frames if gt_masks is None else overlay_masks(frames, gt_masks, TRUTH_COLOR)
     first = _film_strip(truth, tile_height)
     width = first.shape[1]
-    parts = [first, _render_text(f"truth: {title}" if title else "truth", width, bold=True)]
+    label = "frames" if gt_masks is None else "truth"
+    parts = [first, _render_text(f"{label}: {title}" if title else label, width, bold=True)]
     for caption, pred_masks in candidates:
         if pred_masks is None:
             shown, caption = (frames // 3).astype(np.uint8), f"(no mask) {caption}"
