@@ -117,6 +117,29 @@ def test_a_lora_folder_loads_merged(folder, data, tmp_path, policy):
     assert changed >= 4
 
 
+@pytest.mark.slow
+def test_a_bare_backbone_is_joined_to_a_sam_checkpoint(policy, processor, data, tmp_path):
+    """A released folder: weights in the original layout, a tokenizer, no processor; SAM as a .pth file."""
+    from segment_anything import sam_model_registry
+
+    from aurora_trl.backbones.videollama2 import VideoLlama2ForConditionalGeneration
+
+    backbone = VideoLlama2ForConditionalGeneration(policy.config.backbone_config)
+    backbone.save_pretrained(tmp_path / "backbone")
+    processor.tokenizer.save_pretrained(tmp_path / "backbone")
+    torch.save(sam_model_registry["vit_b"](checkpoint=None).state_dict(), tmp_path / "sam.pth")
+    bare = ["--model_name_or_path", str(tmp_path / "backbone"), "--dtype", "float32"]
+    with pytest.raises(ValueError, match="sam_checkpoint"):
+        load_recipe("evaluate").main([*data, *bare, "--output_dir", str(tmp_path)])
+    bare += ["--sam_checkpoint", str(tmp_path / "sam.pth"), "--sam_variant", "vit_b", "--sam_image_size", "64"]
+    trainer = load_recipe("sft").main([*data, *QUICK, *bare, "--output_dir", str(tmp_path / "joined")])
+    assert trainer.model.sam.image_encoder.img_size == 64
+    loaded, _ = load_policy(
+        ModelConfig(model_name_or_path=str(tmp_path / "joined"), dtype="float32"), AuroraScriptArguments()
+    )
+    assert loaded.config.sam_config == {"variant": "vit_b", "image_size": 64}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

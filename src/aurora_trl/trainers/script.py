@@ -15,7 +15,7 @@ from pathlib import Path
 
 from datasets import Dataset
 from peft import PeftModel
-from transformers import TrainingArguments
+from transformers import AutoConfig, AutoTokenizer, TrainingArguments
 from trl import ModelConfig, TrlParser
 
 from aurora_trl import tiny_checkpoint
@@ -206,9 +206,13 @@ def _join(folder: str, dtype: str, arguments: AuroraScriptArguments) -> tuple[Au
             f"{folder} holds a backbone without SAM: give `--sam_checkpoint sam_vit_h_4b8939.pth` (and "
             "`--sam_variant`) to join one."
         )
-    family = "videollama2_qwen2"
+    family = AutoConfig.from_pretrained(folder).model_type
     backbone = backbone_model_class(family).from_pretrained(folder, dtype=dtype)
-    backbone_processor = backbone_processor_class(family).from_pretrained(folder)
+    processor_class = backbone_processor_class(family)
+    if (Path(folder) / "processor_config.json").is_file():
+        backbone_processor = processor_class.from_pretrained(folder)
+    else:  # released folders hold a tokenizer only
+        backbone_processor = processor_class.from_config(backbone.config, AutoTokenizer.from_pretrained(folder))
     processor = AuroraProcessor(backbone_processor, arguments.sam_image_size, arguments.system_prompt)
     if processor.seg_token_id >= backbone.get_input_embeddings().weight.shape[0]:
         backbone.resize_token_embeddings(processor.seg_token_id + 1)
