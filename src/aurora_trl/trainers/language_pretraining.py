@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
 from aurora_trl.answer import parse, render_answer
 from aurora_trl.constants import NULL_CATEGORY
 from aurora_trl.losses import seg_distillation_loss
 from aurora_trl.model.modeling import AuroraModel, seg_positions
 from aurora_trl.model.processing import AuroraProcessor
+from aurora_trl.trainers.pretraining import optimize
 from aurora_trl.trainers.sam_pretraining import CategoryPrompts
 
 
@@ -48,6 +48,18 @@ def _encode(processor: AuroraProcessor, row: dict[str, Any], text: str) -> tuple
     completion_text = processor.render_completion_text(row["prompt"], completion)
     encode = processor.tokenizer.encode
     return encode(prompt_text, add_special_tokens=False), encode(completion_text, add_special_tokens=False)
+
+
+def _batch(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Ids of prompts and completions, padded on the right, and where the completions are."""
+    length = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    input_ids = torch.full((len(pairs), length), pad_id)
+    is_completion = torch.zeros_like(input_ids, dtype=torch.bool)
+    for i, (prompt, completion) in enumerate(pairs):
+        end = len(prompt) + len(completion)
+        input_ids[i, :end] = torch.tensor(prompt + completion)
+        is_completion[i, len(prompt) : end] = True
+    return input_ids, is_completion
 
 
 def pretrain_language(
@@ -78,34 +90,21 @@ def pretrain_language(
     short = [_encode(processor, row, render_answer(row["category"])) for row in rows]
     categories = [parse(text).category for text in texts]
     prompts = CategoryPrompts(policy, processor.tokenizer, noise=0.0)
-    parameters = [*policy.model.language_model.parameters(), *policy.lm_head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.language_learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.language_learning_rate, total_steps=config.language_steps
-    )
-    progress = tqdm(range(config.language_steps), desc="tiny language model")
-    for step in progress:
+
+    def losses(step: int) -> dict[str, Tensor]:
         chosen = rng.integers(len(long), size=config.language_batch_size)
         pairs = [short[i] if rng.random() < config.short_share else long[i] for i in chosen]
-        length = max(len(prompt) + len(completion) for prompt, completion in pairs)
-        input_ids = torch.full((len(pairs), length), processor.tokenizer.pad_token_id)
-        is_completion = torch.zeros_like(input_ids, dtype=torch.bool)
-        for i, (prompt, completion) in enumerate(pairs):
-            end = len(prompt) + len(completion)
-            input_ids[i, :end] = torch.tensor(prompt + completion)
-            is_completion[i, len(prompt) : end] = True
+        input_ids, is_completion = _batch(pairs, processor.tokenizer.pad_token_id)
         states = policy.model(input_ids=input_ids, use_cache=False).last_hidden_state
         log_probs = policy.lm_head(states[:, :-1]).log_softmax(-1).gather(2, input_ids[:, 1:, None])[..., 0]
-        cross_entropy = -log_probs[is_completion[:, 1:]].mean()
         positions, _ = seg_positions(input_ids, is_completion, policy.seg_token_id, policy.seg_state)
         visible = [i for i, row in enumerate(chosen) if categories[row] != NULL_CATEGORY]
         seg_embeddings = policy.seg_projector(states[visible, positions[visible]])
         target = prompts([categories[chosen[i]] for i in visible])
-        distillation = seg_distillation_loss(seg_embeddings, target)
-        optimizer.zero_grad()
-        (cross_entropy + distillation).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0:
-            progress.set_postfix(loss=f"{cross_entropy.item():.3f}", seg=f"{distillation.item():.3f}")
+        return {
+            "text": -log_probs[is_completion[:, 1:]].mean(),
+            "seg": seg_distillation_loss(seg_embeddings, target),
+        }
+
+    parameters = [*policy.model.language_model.parameters(), *policy.lm_head.parameters()]
+    optimize(parameters, losses, config.language_learning_rate, config.language_steps, "tiny language model")

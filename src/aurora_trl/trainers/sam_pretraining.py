@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from aurora_trl.data.media import read_frames, read_masks
 from aurora_trl.losses import mask_bce_loss, mask_dice_loss
 from aurora_trl.model.modeling import AuroraModel
 from aurora_trl.model.sam import prepare_frames
+from aurora_trl.trainers.pretraining import optimize
 
 
 # Weights of the released training code.
@@ -164,11 +164,8 @@ def pretrain_sam(
     rng = np.random.default_rng(config.sam_seed)
     data = PromptedFrames(rows, sam.image_encoder.img_size, scenes)
     prompts = CategoryPrompts(policy, tokenizer)
-    parameters = [*sam.parameters(), *policy.seg_projector.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.sam_learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.sam_learning_rate, total_steps=config.sam_steps)
-    progress = tqdm(range(config.sam_steps), desc="tiny SAM")
-    for step in progress:
+
+    def losses(step: int) -> dict[str, Tensor]:
         by_category = step % 3 != 0
         pixel_values, masks, categories = data.sample(
             config.sam_batch_size, rng, config.absent_share if by_category else 0.0
@@ -177,7 +174,8 @@ def pretrain_sam(
         keep = slice(None) if by_category else masks.flatten(1).any(dim=1)
         pixel_values, masks = pixel_values[keep], masks[keep]
         if by_category:
-            sparse, dense = prompts(categories)[:, None], sam.prompt_encoder(points=None, boxes=None, masks=None)[1]
+            sparse = prompts(categories)[:, None]
+            dense = sam.prompt_encoder(points=None, boxes=None, masks=None)[1]
         else:
             sparse, dense = sam.prompt_encoder(**_click_or_box(masks, scale, rng))
         low_res_logits, _ = sam.mask_decoder(
@@ -189,12 +187,11 @@ def pretrain_sam(
         )
         logits = sam.postprocess_masks(low_res_logits, pixel_values.shape[-2:], masks.shape[-2:])
         masks = masks[:, None]
-        loss = BCE_WEIGHT * mask_bce_loss(logits, masks) + DICE_WEIGHT * mask_dice_loss(logits, masks)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}")
+        return {
+            "bce": BCE_WEIGHT * mask_bce_loss(logits, masks),
+            "dice": DICE_WEIGHT * mask_dice_loss(logits, masks),
+        }
+
+    parameters = [*sam.parameters(), *policy.seg_projector.parameters()]
+    optimize(parameters, losses, config.sam_learning_rate, config.sam_steps, "tiny SAM")
     policy.set_frozen()

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from aurora_trl.backbones.videollama2.configuration import BEATS_PATCH_SIZE, STC_STRIDE
 from aurora_trl.data.media import read_audio, read_frames
 from aurora_trl.data.scene import COLORS, DURATION, LOUD_DB, SHAPES, SOFT_DB, Scene
 from aurora_trl.model.modeling import AuroraModel
+from aurora_trl.trainers.pretraining import optimize
 
 
 # What a token can be told to say, as the tokenizer writes it inside a sentence.
@@ -107,31 +107,6 @@ class WordProbe(nn.Module):
         return tokens @ self.embedding.weight[self.word_ids].T + self.bias
 
 
-def _train(
-    parts: Sequence[nn.Module],
-    make_batch: Callable[[], tuple[Tensor, Tensor]],
-    forward: Callable[[Tensor], Tensor],
-    config: TowerPretrainingConfig,
-    description: str,
-) -> None:
-    parameters = [parameter for part in parts for parameter in part.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.tower_learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.tower_learning_rate, total_steps=config.tower_steps
-    )
-    progress = tqdm(range(config.tower_steps), desc=description)
-    for step in progress:
-        inputs, truth = make_batch()
-        loss = F.binary_cross_entropy_with_logits(forward(inputs), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss.item():.4f}")
-
-
 def pretrain_towers(
     policy: AuroraModel,
     processor: Any,
@@ -189,19 +164,20 @@ def pretrain_towers(
         truth = torch.stack([sound_words(clips[index][1], num_steps) for index in indices])
         return features[indices], truth.repeat_interleave(bands, dim=1)
 
-    _train(
-        [backbone.vision_tower, backbone.mm_projector, probes[0]],
-        draw_videos,
-        lambda inputs: probes[0](backbone.get_video_features(inputs).pooler_output),
-        config,
-        "vision tower",
+    def train(parts: Sequence[nn.Module], draw: Callable, encode: Callable, probe: WordProbe, name: str) -> None:
+        def losses(step: int) -> dict[str, Tensor]:
+            inputs, truth = draw()
+            return {"loss": F.binary_cross_entropy_with_logits(probe(encode(inputs).pooler_output), truth)}
+
+        parameters = [parameter for part in (*parts, probe) for parameter in part.parameters()]
+        optimize(parameters, losses, config.tower_learning_rate, config.tower_steps, name)
+
+    seen, heard = probes
+    train(
+        [backbone.vision_tower, backbone.mm_projector], draw_videos, backbone.get_video_features, seen, "vision tower"
     )
-    _train(
-        [backbone.audio_tower, backbone.mm_projector_a, probes[1]],
-        draw_sounds,
-        lambda inputs: probes[1](backbone.get_audio_features(inputs).pooler_output),
-        config,
-        "audio tower",
+    train(
+        [backbone.audio_tower, backbone.mm_projector_a], draw_sounds, backbone.get_audio_features, heard, "audio tower"
     )
     # A token that means a word and the output that says it start as one, as in models with tied embeddings.
     with torch.no_grad():
