@@ -8,7 +8,7 @@ prompts, a language model that knows the language.
 from pathlib import Path
 
 from aurora_trl.data.synthetic import read_scenes
-from aurora_trl.reasoning.oracle import OracleAnnotator
+from aurora_trl.reasoning.oracle import imagine
 from aurora_trl.trainers.language_pretraining import LanguagePretrainingConfig, pretrain_language
 from aurora_trl.trainers.sam_pretraining import SamPretrainingConfig, pretrain_sam
 from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_rows, parse_recipe
@@ -33,8 +33,8 @@ def main(argv=None):
     model, processor = build_tiny_policy(rows, data_root(script_args), policy_args)
     pretrain_towers(model, processor.backbone_processor, rows, scenes, tower_args)
     pretrain_sam(model, processor.tokenizer, rows, scenes, sam_args)
-    annotator = OracleAnnotator(data_root(script_args))
-    pretrain_language(model, processor, rows, [annotator.reason(row) for row in rows], language_args)
+    texts = imagine(language_args.language_clips, language_args.language_seed)
+    pretrain_language(model, processor, texts, language_args)
     model.save_pretrained(policy_args.output_dir)
     processor.save_pretrained(policy_args.output_dir)
     return model, processor

@@ -4,7 +4,7 @@ import torch
 
 from aurora_trl.data.scene import Scene, SceneObject, Sound
 from aurora_trl.data.synthetic import read_scenes
-from aurora_trl.reasoning.oracle import OracleAnnotator
+from aurora_trl.reasoning.oracle import imagine
 from aurora_trl.trainers.language_pretraining import LanguagePretrainingConfig, pretrain_language
 from aurora_trl.trainers.sam_pretraining import PromptedFrames, SamPretrainingConfig, pretrain_sam
 from aurora_trl.trainers.tower_pretraining import (
@@ -74,9 +74,7 @@ def test_stage_0_trains_each_part_alone(policy, processor, rows, data_root):
     assert any(name.startswith("sam.image_encoder") for name in moved())
     assert not any(p.requires_grad for p in policy.sam.image_encoder.parameters())
     before = {k: v.clone() for k, v in policy.state_dict().items()}
-    annotator = OracleAnnotator(data_root)
-    texts = [annotator.reason(row) for row in rows]
-    pretrain_language(policy, processor, rows, texts, LanguagePretrainingConfig(2, 4))
+    pretrain_language(policy, processor, imagine(3, seed=0), LanguagePretrainingConfig(3, 2, 4))
     assert all(name.startswith(("model.language_model", "lm_head")) for name in moved())
 
 
@@ -89,8 +87,7 @@ def test_stage_0_makes_the_mask_follow_the_named_category(policy, processor, row
     scenes = read_scenes(data_root)
     pretrain_towers(policy, processor.backbone_processor, rows, scenes, TowerPretrainingConfig(60))
     pretrain_sam(policy, processor.tokenizer, rows, scenes, SamPretrainingConfig(300))
-    annotator = OracleAnnotator(data_root)
-    pretrain_language(policy, processor, rows, [annotator.reason(row) for row in rows], LanguagePretrainingConfig(200))
+    pretrain_language(policy, processor, imagine(200, seed=0), LanguagePretrainingConfig(language_steps=200))
     visible = [row for row in rows.to_list() if row["masks"]][:8]
     clips = load_clips(visible, processor)
     answers = [processor.tokenizer.encode(f"It is {row['category']} [SEG].") for row in visible]

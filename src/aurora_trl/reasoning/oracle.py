@@ -12,9 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from aurora_trl.answer import parse, render_cot
+from aurora_trl.answer import parse, render_cot, render_prompt
 from aurora_trl.constants import NULL_CATEGORY
-from aurora_trl.data.scene import LENGTH_MARGIN, LOUDNESS_MARGIN_DB, NULL_KIND, Reference, Scene
+from aurora_trl.data.scene import (
+    LENGTH_MARGIN,
+    LOUDNESS_MARGIN_DB,
+    NULL_KIND,
+    Reference,
+    Scene,
+    draw_references,
+    draw_scene,
+)
 from aurora_trl.data.synthetic import read_scenes
 from aurora_trl.reasoning.cot import seed_of
 
@@ -25,10 +33,10 @@ _NONE_FITS = "None of them fits."
 _ASKED = {
     "audio/first": "the first sound",
     "audio/last": "the last sound",
-    "audio/louder": "the louder sound",
-    "audio/softer": "the softer sound",
-    "audio/longer": "the longer sound",
-    "audio/shorter": "the shorter sound",
+    "audio/louder": "the loud sound",
+    "audio/softer": "the soft sound",
+    "audio/longer": "the long sound",
+    "audio/shorter": "the short sound",
     "audio/only": "the only sound",
     "audio/silent": "the silent object",
     "spatial+audio": "the sound on the {}",
@@ -50,7 +58,7 @@ class OracleAnnotator:
     ```python
     >>> annotator = OracleAnnotator(root)
     >>> annotator.reason(load_refavs(root, "train")[0])
-    'The images show, from left to right, a red-circle and … So the target is red-circle. It is [SEG].'
+    'The images show, a left red-circle and … So the target is red-circle. It is [SEG].'
     ```
     """
 
@@ -101,10 +109,35 @@ class OracleAnnotator:
         return self._scenes[row["uid"]]
 
 
+def imagine(num_clips: int, seed: int, null_share: float = 0.05) -> list[dict[str, Any]]:
+    """
+    Expressions about clips that are never rendered, with their chains of thought: text for a language model.
+
+    Args:
+        num_clips (`int`): How many scenes to draw; each gives about three rows. None has an unseen category.
+        seed (`int`): Each scene is drawn from it and its own number.
+        null_share (`float`, *optional*, defaults to `0.05`): Share of clips whose expressions refer to nothing.
+
+    Returns:
+        `list[dict]`: rows with `prompt` (messages), `category` and `completion` (text).
+    """
+    rows = []
+    for number in range(num_clips):
+        rng = np.random.default_rng((seed, number))
+        null = bool(rng.random() < null_share)
+        scene = draw_scene(rng, null=null)
+        for reference in draw_references(rng, scene, null=null):
+            steps = describe(scene, reference)
+            category = NULL_CATEGORY if reference.target is None else scene.objects[reference.target].category
+            text = _render([steps[step] for step in rng.permutation(STEPS)], scene, reference)
+            rows.append({"prompt": render_prompt(reference.expression), "category": category, "completion": text})
+    return rows
+
+
 def describe(scene: Scene, reference: Reference) -> dict[str, str]:
     """The true sentence of each step."""
     return {
-        "visual": f"The images show, from left to right, {_join(f'a {o.category}' for o in scene.objects)}.",
+        "visual": f"The images show {_join(f'a {obj.side} {obj.category}' for obj in scene.objects)}.",
         "audio": _describe_audio(scene),
         "reference": f"The reference asks for {_name_condition(reference)}.",
     }
@@ -117,18 +150,19 @@ def _render(sentences: list[str], scene: Scene, reference: Reference) -> str:
 
 
 def _describe_audio(scene: Scene) -> str:
+    """Every attribute that a reference may ask for stands before the category it is true of."""
     sounds = [scene.objects[i].sound for i in scene.sounding]
     names = [scene.objects[i].category for i in scene.sounding]
     if len(sounds) == 1:
         heard = f"only a {names[0]} sound"
     else:
-        qualified = [
-            f"a {_qualify_length(sounds, i)}{_qualify_loudness(sounds, i)}{name} sound" for i, name in enumerate(names)
-        ]
-        heard = ", then ".join(qualified)
-    silent = [f"the {scene.objects[i].category}" for i in scene.silent]
-    quiet = f"; {_join(silent)} {'is' if len(silent) == 1 else 'are'} silent" if silent else ""
-    return f"The audio has {heard}{quiet}."
+        places = ["first ", *[""] * (len(sounds) - 2), "last "]
+        heard = ", then ".join(
+            f"a {place}{_qualify_length(sounds, i)}{_qualify_loudness(sounds, i)}{name} sound"
+            for i, (place, name) in enumerate(zip(places, names, strict=True))
+        )
+    silent = "".join(f", a silent {scene.objects[i].category}" for i in scene.silent)
+    return f"The audio has {heard}{silent}."
 
 
 def _qualify_length(sounds: list, i: int) -> str:
