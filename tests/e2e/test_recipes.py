@@ -47,12 +47,13 @@ RECIPES = sorted((ROOT / "recipes").glob("*/*.yaml"))
 def test_every_yaml_is_read_by_its_recipe(path):
     from aurora_trl import AuroraDistillConfig, AuroraGRPOConfig, AuroraSFTConfig
     from aurora_trl.evaluation import EvaluationConfig
+    from aurora_trl.trainers.language_pretraining import LanguagePretrainingConfig
     from aurora_trl.trainers.sam_pretraining import SamPretrainingConfig
     from aurora_trl.trainers.tiny import TinyPolicyConfig
     from aurora_trl.trainers.tower_pretraining import TowerPretrainingConfig
 
     configs = {
-        "pretrain": (SamPretrainingConfig, TowerPretrainingConfig, TinyPolicyConfig),
+        "pretrain": (SamPretrainingConfig, TowerPretrainingConfig, LanguagePretrainingConfig, TinyPolicyConfig),
         "distill": (AuroraDistillConfig, ModelConfig),
         "grpo": (AuroraGRPOConfig, ModelConfig),
         "evaluate": (EvaluationConfig, ModelConfig),

@@ -42,8 +42,8 @@ def test_round_trip_is_bit_equal(model, batch, saved):
     for name, buffer in model.named_buffers():
         assert torch.equal(loaded.get_buffer(name), buffer), name
     with torch.no_grad():
-        # Equal weights at other addresses: sums may be blocked otherwise.
-        torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits, atol=2e-6, rtol=0)
+        # Equal weights at other addresses: sums may be blocked otherwise. 1e-5 is a few roundings of logits up to 10.
+        torch.testing.assert_close(loaded(**batch).logits, model(**batch).logits, atol=1e-5, rtol=0)
     assert isinstance(AutoModelForImageTextToText.from_pretrained(saved), VideoLlama2ForConditionalGeneration)
 
 
