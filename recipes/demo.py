@@ -2,7 +2,7 @@
 The whole paper on the embedded default, from nothing: generated data, stage 0, teacher, stage 1, stage 2, GRPO, and
 after each stage its numbers on held-out clips.
 
-    python recipes/demo.py                     # everything; about a quarter of an hour on two cores
+    python recipes/demo.py                     # everything, on two CPU cores
     python recipes/demo.py --output_dir DIR
 """
 
