@@ -81,6 +81,24 @@ def test_reward_masks_are_loss_masks(policy, processor, rows, grpo_kwargs, monke
             torch.testing.assert_close(in_loss, in_reward, atol=1e-6, rtol=0)
 
 
+def test_mask_losses_are_added_with_their_weights(policy, processor, rows, grpo_kwargs):
+    """Eq. (8), and its share of one of two accumulation steps."""
+    trainer = make_trainer(policy, processor, rows, grpo_kwargs)
+    output = trainer._generate_and_score_completions(rollout_batch(trainer, rows))
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 2
+
+    def loss_with(bce_weight, dice_weight):
+        trainer.args.bce_weight, trainer.args.dice_weight = bce_weight, dice_weight
+        return trainer.compute_loss(trainer.model, dict(output)).item()
+
+    plain, weighted = loss_with(0.0, 0.0), loss_with(2.0, 0.5)
+    bce, dice = (trainer._metrics["train"][name][-1] for name in ("mask_bce_loss", "mask_dice_loss"))
+    assert bce > 0
+    assert dice > 0
+    assert weighted - plain == pytest.approx((2.0 * bce + 0.5 * dice) / 2, rel=1e-4)
+
+
 def test_frozen_parameters_stay_and_trainable_ones_move(policy, processor, rows, grpo_kwargs):
     before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
     trainer = make_trainer(policy, processor, rows, grpo_kwargs)

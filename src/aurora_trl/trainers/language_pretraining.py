@@ -113,7 +113,7 @@ def pretrain_language(
         return {
             "text": -log_probs[is_completion[:, 1:]].mean(),
             # What is seen and heard can't be known here; what follows from it can, and is a few tokens of many.
-            "conclusion": -log_probs[is_conclusion[:, 1:]].mean(),
+            "conclusion": -log_probs[is_conclusion[:, 1:]].sum() / is_conclusion.sum().clamp(min=1),
             "seg": seg_distillation_loss(seg_embeddings, target),
         }
 
