@@ -10,12 +10,15 @@ import torch
 from aurora_trl.metrics import (
     PROTOCOLS,
     ClipScores,
+    counting_name,
     evaluate_clips,
     f_measure,
     jaccard,
+    mix_metrics,
     null_score,
     pool_scores,
     score_clip,
+    score_clip_by_counting,
 )
 
 
@@ -126,5 +129,38 @@ def test_invalid_input_is_refused():
 
 
 def test_every_protocol_is_named_by_its_key():
-    assert list(PROTOCOLS) == ["refavs-official", "refavs-per-video", "aurora-released", "avsbench"]
+    assert list(PROTOCOLS) == [
+        "refavs-official",
+        "refavs-per-video",
+        "refavs-paper-text",
+        "refavs-weighted-mix",
+        "aurora-released",
+        "avsbench",
+        "avsbench-batch",
+    ]
     assert all(protocol.name == name for name, protocol in PROTOCOLS.items())
+
+
+def test_protocols_that_count_alike_share_their_scores():
+    (clip,) = random_clips(1, size=(20, 18))
+    scores = score_clip_by_counting(*clip)
+    assert list(scores) == ["refavs-official", "aurora-released", "avsbench"]
+    for name, protocol in PROTOCOLS.items():
+        assert score_clip(*clip, protocol, resize=True) == scores[counting_name(protocol)], name
+
+
+def test_s_of_the_papers_text_divides_by_the_background():
+    """3 of 4 pixels are false: sqrt(3 / 4) of the frame, sqrt(3 / 1) of the background."""
+    clip = (np.array([[[5.0, 5.0, 5.0, -5.0]]], np.float32), np.zeros((1, 1, 4), bool))
+    assert evaluate_clips([clip], "refavs-official")["S"] == pytest.approx(math.sqrt(3 / 4))
+    assert evaluate_clips([clip], "refavs-paper-text")["S"] == pytest.approx(math.sqrt(3))
+    everything = (np.full((1, 1, 4), 5.0, np.float32), np.zeros((1, 1, 4), bool))
+    assert evaluate_clips([everything], "refavs-paper-text")["S"] == math.inf
+
+
+def test_the_mix_is_plain_or_weighted_by_rows():
+    seen, unseen = {"J": 0.2, "F": 0.4, "J&F": 0.3}, {"J": 0.6, "F": 0.8, "J&F": 0.7}
+    plain = mix_metrics(seen, unseen, (3, 1), PROTOCOLS["refavs-official"])
+    assert plain == pytest.approx({"J": 0.4, "F": 0.6, "J&F": 0.5})
+    weighted = mix_metrics(seen, unseen, (3, 1), PROTOCOLS["refavs-weighted-mix"])
+    assert weighted == pytest.approx({"J": 0.3, "F": 0.5, "J&F": 0.4})

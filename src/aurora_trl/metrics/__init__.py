@@ -5,10 +5,13 @@ from aurora_trl.metrics.protocols import (
     PROTOCOLS,
     ClipScores,
     Protocol,
+    counting_name,
     evaluate_clips,
+    mix_metrics,
     pool_scores,
     resolve_protocol,
     score_clip,
+    score_clip_by_counting,
 )
 
 
@@ -16,12 +19,15 @@ __all__ = [
     "PROTOCOLS",
     "ClipScores",
     "Protocol",
+    "counting_name",
     "evaluate_clips",
     "f_measure",
     "frame_iou",
     "jaccard",
+    "mix_metrics",
     "null_score",
     "pool_scores",
     "resolve_protocol",
     "score_clip",
+    "score_clip_by_counting",
 ]

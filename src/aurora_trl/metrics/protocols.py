@@ -6,8 +6,8 @@ module knows no model and no processes, but a clip's scores are plain numbers th
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -44,6 +44,10 @@ class Protocol:
             fraction. The result is the mean over calls, the last of which may be smaller, so it depends on the order.
         null_threshold (`float` or `None`):
             As `jaccard_threshold`, for S. `None`: the protocol has no S.
+        null_area (`"frame"` or `"background"`, *optional*, defaults to `"frame"`):
+            What S divides the falsely predicted pixels by, under its root: all pixels, or those predicted background.
+        mix (`"plain"` or `"weighted"`, *optional*, defaults to `"plain"`):
+            How the seen and the unseen split make the Mix: their mean, or weighted by their numbers of rows.
     """
 
     name: str
@@ -54,32 +58,53 @@ class Protocol:
     f_input: Literal["probabilities", "logits"]
     clips_per_call: int
     null_threshold: float | None
+    null_area: Literal["frame", "background"] = "frame"
+    mix: Literal["plain", "weighted"] = "plain"
+
+    @property
+    def counting(self) -> tuple:
+        """What looks at pixels. Protocols that agree in it share their [`ClipScores`] and differ in pooling only."""
+        return (
+            self.size,
+            self.truth,
+            self.jaccard_threshold,
+            self.empty_frame,
+            self.f_input,
+            self.null_threshold,
+        )
 
 
+# The official Ref-AVS evaluation: 256×256, J at 0.4 but S at 0.5, batches of four videos, Mix the mean of two splits.
+_OFFICIAL = Protocol(
+    name="refavs-official",
+    size=(256, 256),
+    truth="nonzero",
+    jaccard_threshold=REFAVS_JACCARD_THRESHOLD,
+    empty_frame="background",
+    f_input="probabilities",
+    clips_per_call=4,
+    null_threshold=MASK_THRESHOLD,
+)
+# AVSBench, S4 and MS3: 224×224, one five-frame clip per call (its evaluation's default), no null clips.
+_AVSBENCH = Protocol(
+    name="avsbench",
+    size=(224, 224),
+    truth="nonzero",
+    jaccard_threshold=MASK_THRESHOLD,
+    empty_frame="background",
+    f_input="probabilities",
+    clips_per_call=1,
+    null_threshold=None,
+)
 _PROTOCOLS = (
-    # The official Ref-AVS evaluation: 256×256, J at 0.4 but S at 0.5, batches of four videos.
-    Protocol(
-        name="refavs-official",
-        size=(256, 256),
-        truth="nonzero",
-        jaccard_threshold=REFAVS_JACCARD_THRESHOLD,
-        empty_frame="background",
-        f_input="probabilities",
-        clips_per_call=4,
-        null_threshold=MASK_THRESHOLD,
-    ),
-    # The same, but one video per call: independent of the order and of the number of processes.
-    Protocol(
-        name="refavs-per-video",
-        size=(256, 256),
-        truth="nonzero",
-        jaccard_threshold=REFAVS_JACCARD_THRESHOLD,
-        empty_frame="background",
-        f_input="probabilities",
-        clips_per_call=1,
-        null_threshold=MASK_THRESHOLD,
-    ),
-    # What the paper's released code computes: native size, F on raw logits, no S.
+    _OFFICIAL,
+    # One video per call: independent of the order and of the number of processes.
+    replace(_OFFICIAL, name="refavs-per-video", clips_per_call=1),
+    # S as the text of the Ref-AVS paper has it: √(a / (1 − a)) for a predicted share a of the frame.
+    replace(_OFFICIAL, name="refavs-paper-text", null_area="background"),
+    # The Mix of papers that weight by samples (OISA).
+    replace(_OFFICIAL, name="refavs-weighted-mix", mix="weighted"),
+    # What the AURORA paper's released code computes: native size, F on raw logits, no S.
     Protocol(
         name="aurora-released",
         size=None,
@@ -90,17 +115,9 @@ _PROTOCOLS = (
         clips_per_call=1,
         null_threshold=None,
     ),
-    # AVSBench, S4 and MS3: 224×224, one five-frame clip per call, no null clips.
-    Protocol(
-        name="avsbench",
-        size=(224, 224),
-        truth="nonzero",
-        jaccard_threshold=MASK_THRESHOLD,
-        empty_frame="background",
-        f_input="probabilities",
-        clips_per_call=1,
-        null_threshold=None,
-    ),
+    _AVSBENCH,
+    # The batch size of AVSBench's shell script, over which its F takes the maximum.
+    replace(_AVSBENCH, name="avsbench-batch", clips_per_call=4),
 )
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _PROTOCOLS}
 
@@ -200,6 +217,47 @@ def score_clip(mask_logits: Array, gt_masks: Array, protocol: str | Protocol, re
     )
 
 
+def score_clip_by_counting(
+    mask_logits: Array, gt_masks: Array, protocols: Iterable[Protocol] = tuple(_PROTOCOLS)
+) -> dict[str, ClipScores]:
+    """
+    What several protocols need of one clip, each at its own size, by the name of the first protocol that counts so.
+
+    Args:
+        mask_logits, gt_masks:
+            As for [`evaluate_clips`].
+        protocols (`Iterable[Protocol]`, *optional*, defaults to all of `PROTOCOLS`):
+            Those to score.
+    """
+    first_of: dict[tuple, Protocol] = {}
+    for protocol in protocols:
+        first_of.setdefault(protocol.counting, protocol)
+    return {p.name: score_clip(mask_logits, gt_masks, p, resize=True) for p in first_of.values()}
+
+
+def counting_name(protocol: Protocol) -> str:
+    """The key of [`score_clip_by_counting`] under which a protocol's scores stand."""
+    return next(p.name for p in PROTOCOLS.values() if p.counting == protocol.counting)
+
+
+def mix_metrics(
+    seen: Mapping[str, float], unseen: Mapping[str, float], num_rows: tuple[int, int], protocol: Protocol
+) -> dict[str, float]:
+    """
+    J, F and J&F of the Mix of the seen and the unseen split, in the protocol's way.
+
+    Args:
+        seen, unseen (`Mapping[str, float]`):
+            Metrics of the two splits.
+        num_rows (`tuple[int, int]`):
+            Their rows.
+        protocol (`Protocol`):
+            Whose `mix` decides.
+    """
+    weights = (1, 1) if protocol.mix == "plain" else num_rows
+    return {name: (weights[0] * seen[name] + weights[1] * unseen[name]) / sum(weights) for name in ("J", "F", "J&F")}
+
+
 def pool_scores(scores: Iterable[ClipScores], protocol: str | Protocol) -> dict[str, float]:
     """
     The part of `evaluate_clips` that pools: clips, in the order of the split, into calls, and calls into numbers.
@@ -214,7 +272,9 @@ def pool_scores(scores: Iterable[ClipScores], protocol: str | Protocol) -> dict[
     metrics = {"J": j, "F": f, "J&F": (j + f) / 2}
     null_clips = [clip for clip in all_scores if clip.num_object_frames == 0]
     if null_clips and protocol.null_threshold is not None:
-        metrics["S"] = _mean([_call_s(call) for call in _calls(null_clips, protocol.clips_per_call)])
+        metrics["S"] = _mean(
+            [_call_s(call, protocol.null_area) for call in _calls(null_clips, protocol.clips_per_call)]
+        )
     return metrics
 
 
@@ -231,8 +291,11 @@ def _call_f(call: list[ClipScores]) -> float:
     )
 
 
-def _call_s(call: list[ClipScores]) -> float:
-    return math.sqrt(sum(clip.null_foreground for clip in call) / sum(clip.num_pixels for clip in call))
+def _call_s(call: list[ClipScores], area: str) -> float:
+    foreground, num_pixels = sum(clip.null_foreground for clip in call), sum(clip.num_pixels for clip in call)
+    if area == "background":
+        num_pixels -= foreground
+    return math.sqrt(foreground / num_pixels) if num_pixels else math.inf
 
 
 def _mean(values: list[float]) -> float:
