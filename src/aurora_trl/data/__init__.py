@@ -1,18 +1,21 @@
-"""Data: media files, the Ref-AVS reader and the synthetic data set. Names are resolved on first use."""
+"""Data: media files, the readers and the synthetic data set. Names are resolved on first use."""
 
 import importlib
 
 
 _HOME_OF = {
     "load_refavs": "aurora_trl.data.refavs",
-    "attach_completions": "aurora_trl.data.refavs",
+    "load_avsbench": "aurora_trl.data.avsbench",
+    "load_jsonl": "aurora_trl.data.custom",
+    "attach_completions": "aurora_trl.data.rows",
     "MissingAudioError": "aurora_trl.data.media",
     "SilentAudioError": "aurora_trl.data.media",
     "UnreadableMediaError": "aurora_trl.data.media",
     "MaskMismatchError": "aurora_trl.data.media",
-    "MissingFilesError": "aurora_trl.data.refavs",
+    "MissingFilesError": "aurora_trl.data.rows",
+    "UnsafePathError": "aurora_trl.data.rows",
 }
-_MODULES = ("media", "refavs", "scene", "synthetic")
+_MODULES = ("avsbench", "custom", "media", "refavs", "scene", "synthetic")
 
 
 def __getattr__(name):

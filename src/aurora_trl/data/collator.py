@@ -1,61 +1,100 @@
 """
 From rows of paths to what the policy takes: clips are decoded here, late, and once per distinct clip and prompt.
 
-Knows the row columns (`prompt`, `completion`, `frames`, `audio`, `masks`), the processor and padding; nothing of TRL.
+Knows the row columns (`prompt`, `completion`, `frames`, `video`, `audio`, `masks`), the processor and padding;
+nothing of TRL.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from aurora_trl.constants import IGNORE_INDEX
-from aurora_trl.data.media import read_audio, read_frames, read_masks
+from aurora_trl.data.media import labelled_frames, read_audio, read_frames, read_masks, read_video
 from aurora_trl.model.processing import AuroraProcessor, PreparedClip
 
 
 def is_audio_visual(row: dict[str, Any]) -> bool:
     """Whether a row has a clip: rows without go the stock way."""
-    return bool(row.get("frames"))
+    return bool(row.get("frames") or row.get("video"))
 
 
-def load_clip(row: dict[str, Any], processor: AuroraProcessor, allow_silent: bool = False) -> PreparedClip:
+def read_row(row: dict[str, Any], allow_silent: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
     """
-    Decodes one row.
+    Decodes the clip of one row.
 
     Args:
         row (`dict`):
-            With `prompt` (messages), `frames` (paths), `audio` (path) and, for training, `masks` (paths; an empty list
-            means that the truth is empty on every frame).
-        processor ([`~aurora_trl.AuroraProcessor`]):
-            Of the policy.
+            With `frames` and `audio` (paths), or with `video`, and then perhaps `seconds` and an `audio` that replaces
+            its own.
         allow_silent (`bool`, *optional*, defaults to `False`):
-            Accept a row without `audio`.
+            Accept a clip without sound, or whose sound is all zeros.
+
+    Returns:
+        Frames (t, h, w, 3) uint8 RGB, and the waveform (samples,) at 16 kHz, None without sound.
     """
-    frames = read_frames(row["frames"])
-    waveform = read_audio(row["audio"]) if row.get("audio") else None
-    masks = row.get("masks")
-    gt_masks = None if masks is None else read_masks(masks, num_frames=len(frames), size=frames.shape[1:3])
-    return processor.prepare_clip(frames, waveform, prompt=row["prompt"], gt_masks=gt_masks, allow_silent=allow_silent)
+    audio = row.get("audio")
+    waveform = read_audio(audio, allow_silent=allow_silent) if audio else None
+    if not row.get("video"):
+        return read_frames(row["frames"]), waveform
+    clip = read_video(row["video"], allow_silent=allow_silent or bool(audio), seconds=row.get("seconds"))
+    return clip.frames, clip.waveform if waveform is None else waveform
+
+
+def clip_key(row: dict[str, Any]) -> tuple:
+    """Equal for rows of one clip."""
+    return (*(row.get("frames") or ()), row.get("video"), *(row.get("seconds") or ()), row.get("audio"))
 
 
 def load_clips(
     rows: Sequence[dict[str, Any]], processor: AuroraProcessor, allow_silent: bool = False
 ) -> list[PreparedClip | None]:
-    """Clips of a batch, None for rows without; rows of one group share one object."""
+    """
+    Clips of a batch, None for rows without. Each distinct clip is decoded once, and rows of one group (the same clip,
+    prompt and truth) share one object.
+
+    Args:
+        rows (list of `dict`):
+            With `prompt` (messages), a clip (see [`read_row`]) and, for training, `masks` (paths; an empty list means
+            that the truth is empty on every frame, None instead of a path that a frame has no truth).
+        processor ([`~aurora_trl.AuroraProcessor`]):
+            Of the policy.
+        allow_silent (`bool`, *optional*, defaults to `False`):
+            Accept rows without sound.
+    """
+    decoded: dict[tuple, tuple[np.ndarray, np.ndarray | None]] = {}
     distinct: dict[tuple, PreparedClip] = {}
     clips = []
     for row in rows:
         if not is_audio_visual(row):
             clips.append(None)
             continue
+        media = clip_key(row)
         prompt = tuple((message["role"], str(message["content"])) for message in row["prompt"])
-        key = (*row["frames"], row.get("audio"), *(row.get("masks") or ()), prompt)
+        key = (*media, *(row.get("masks") or ()), prompt)
+        if media not in decoded:
+            decoded[media] = read_row(row, allow_silent)
         if key not in distinct:
-            distinct[key] = load_clip(row, processor, allow_silent)
+            distinct[key] = _prepare(row, *decoded[media], processor, allow_silent)
         clips.append(distinct[key])
     return clips
+
+
+def _prepare(
+    row: dict[str, Any],
+    frames: np.ndarray,
+    waveform: np.ndarray | None,
+    processor: AuroraProcessor,
+    allow_silent: bool,
+) -> PreparedClip:
+    masks = row.get("masks")
+    gt_masks = None if masks is None else read_masks(masks, num_frames=len(frames), size=frames.shape[1:3])
+    clip = processor.prepare_clip(frames, waveform, prompt=row["prompt"], gt_masks=gt_masks, allow_silent=allow_silent)
+    labelled = labelled_frames(masks or (), len(frames))
+    return clip if len(labelled) == len(frames) else replace(clip, labelled=labelled)
 
 
 @dataclass

@@ -6,16 +6,17 @@ Opens no picture and no sound (`media` does, later and once per clip) and knows 
 
 import csv
 import logging
-import os
+import re
 from collections import Counter
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset
 
 from aurora_trl.answer import render_prompt
 from aurora_trl.constants import NULL_CATEGORY, NUM_FRAMES
+from aurora_trl.data.rows import MissingFilesError, build_dataset, check_name, require_files
 
 
 logger = logging.getLogger(__name__)
@@ -23,23 +24,31 @@ logger = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test_s", "test_u", "test_n")
 UNUSED_SPLIT = "TODO"  # 25 rows of the official table
 COLUMNS = ("uid", "split", "fid", "exp")
-MESSAGES = List({"role": Value("string"), "content": Value("string")})
-FEATURES = Features(  # written down, so that a split of null rows alone has the same types
-    {
-        "prompt": MESSAGES,
-        "expression": Value("string"),
-        "category": Value("string"),
-        "uid": Value("string"),
-        "frames": List(Value("string")),
-        "audio": Value("string"),
-        "masks": List(Value("string")),
-    }
-)
-NUM_LISTED = 5  # of the missing files, in an error
+TABLE = "metadata.csv"
+FID = re.compile(r"[0-9]{1,6}")  # the official table goes up to 11
 
 
-class MissingFilesError(ValueError):
-    """Files named by the table are not on the disk."""
+@dataclass(frozen=True)
+class TableRow:
+    """
+    One line of `metadata.csv`, checked.
+
+    Attributes:
+        where (`str`): file, line and uid, for errors.
+        uid (`str`): as in the table, `#2` added to its second occurrence.
+        clip, category (`str`): out of the uid, `<clip>_<category>_<number>`.
+        vid_column (`str`): what the `vid` column says; in 1,708 official rows another clip.
+        split, fid, expression (`str`): as in the table.
+    """
+
+    where: str
+    uid: str
+    clip: str
+    category: str
+    vid_column: str
+    split: str
+    fid: str
+    expression: str
 
 
 def load_refavs(root: str | Path, split: str, system_prompt: str | None = None, check_files: bool = True) -> Dataset:
@@ -78,114 +87,111 @@ def load_refavs(root: str | Path, split: str, system_prompt: str | None = None, 
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}: Ref-AVS has {', '.join(SPLITS)}. Choose one of them.")
     root = Path(root)
-    rows = [_resolve(root, *entry, system_prompt) for entry in _read_table(root / "metadata.csv") if entry[1] == split]
+    rows = [_resolve(root, row, system_prompt) for row in read_table(root / TABLE) if row.split == split]
     if not rows:
-        raise ValueError(f"{root / 'metadata.csv'} has no row of split {split!r}. Is it the whole table?")
+        raise ValueError(f"{root / TABLE} has no row of split {split!r}. Is it the whole table?")
     if check_files:
-        _check_files(rows, split)
-    return Dataset.from_dict({name: [row[name] for row in rows] for name in FEATURES}, features=FEATURES)
+        require_files(rows, f"split {split!r}")
+    return build_dataset(rows)
 
 
-def attach_completions(dataset: Dataset, completions: Mapping[str, str]) -> Dataset:
+def new_categories(table: str | Path) -> frozenset[str]:
     """
-    Add the target text of each row, joined by uid; rows without one are dropped, and their number is logged.
+    The categories of the unseen split that really are new: 13 of the official 24, the others also occur in train.
 
     Args:
-        dataset (`datasets.Dataset`):
-            Rows with a `uid`.
-        completions (`Mapping[str, str]`):
-            Completion by uid.
-
-    Returns:
-        `datasets.Dataset`: the rows that have a target, with the column `completion` in TRL's conversational form.
+        table (`str` or `Path`): A `metadata.csv`.
     """
-    kept = [i for i, uid in enumerate(dataset["uid"]) if uid in completions]
-    if not kept:
-        raise ValueError(
-            f"None of the {len(dataset)} rows has one of the {len(completions)} completions: their uids differ "
-            f"({_examples(dataset['uid'])} against {_examples(completions)}). Use completions made for this split."
-        )
-    if len(kept) < len(dataset):
-        logger.warning("Dropped %d of %d rows: they have no completion.", len(dataset) - len(kept), len(dataset))
-    if len(kept) < len(completions):
-        logger.info("%d of %d completions belong to no row.", len(completions) - len(kept), len(completions))
-    chosen = dataset.select(kept)
-    column = [[{"role": "assistant", "content": completions[uid]}] for uid in chosen["uid"]]
-    return chosen.add_column("completion", column, feature=MESSAGES)
+    found: dict[str, set[str]] = {split: set() for split in SPLITS}
+    for row in read_table(Path(table)):
+        found[row.split].add(row.category)
+    return frozenset(found["test_u"] - found["train"] - {NULL_CATEGORY})
 
 
-def _examples(uids) -> str:
-    return ", ".join(repr(uid) for uid in list(uids)[:2]) or "none"
+def read_table(
+    path: Path, keep_unused: bool = False, on_error: Callable[[str], None] | None = None
+) -> Iterator[TableRow]:
+    """
+    The rows of a `metadata.csv`, checked one by one.
 
+    Args:
+        path (`Path`): The table.
+        keep_unused (`bool`, *optional*, defaults to `False`): Also yield the rows of split `TODO`.
+        on_error (callable, *optional*): Takes the message of a row that can't be used, instead of the error.
 
-def _read_table(path: Path):
-    """Yields (where, split, uid, fid, expression) of every usable row, after checking it."""
+    Raises:
+        MissingFilesError: if there is no table.
+        ValueError: naming file, line and uid of the first row that can't be used.
+    """
     if not path.is_file():
-        raise MissingFilesError(f"There is no {path}. Give the folder that holds metadata.csv, media/ and gt_mask/.")
+        raise MissingFilesError(f"There is no {path}. Give the folder that holds {TABLE}, media/ and gt_mask/.")
     seen, num_unused = Counter(), 0
-    with path.open(encoding="utf-8-sig", newline="") as table:
-        reader = csv.DictReader(table)
-        if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-            raise ValueError(f"{path} lacks the columns {sorted(missing)}: its header is {reader.fieldnames}.")
-        for row in reader:
-            where = f"{path} line {reader.line_num} (uid {row['uid']!r})"
-            if row["split"] == UNUSED_SPLIT:
-                num_unused += 1
-                continue
-            if row["split"] not in SPLITS:
-                raise ValueError(f"{where}: unknown split {row['split']!r}. Ref-AVS has {', '.join(SPLITS)}.")
-            expression = (row["exp"] or "").strip()
-            if not expression:
-                raise ValueError(f"{where}: the expression is empty. Give it a text, or delete the row.")
-            seen[row["uid"]] += 1
-            again = seen[row["uid"]]
-            uid = row["uid"] if again == 1 else f"{row['uid']}#{again}"
-            yield where, row["split"], uid, row["fid"], expression
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as table:
+            reader = csv.DictReader(table)
+            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+                raise ValueError(f"{path} lacks the columns {sorted(missing)}: its header is {reader.fieldnames}.")
+            for fields in reader:
+                where = f"{path} line {reader.line_num} (uid {fields['uid']!r})"
+                if fields["split"] == UNUSED_SPLIT:
+                    num_unused += 1
+                    if not keep_unused:
+                        continue
+                else:
+                    seen[fields["uid"]] += 1
+                try:
+                    row = _checked(where, fields, seen[fields["uid"]])
+                except ValueError as error:
+                    if on_error is None:
+                        raise
+                    on_error(str(error))
+                    continue
+                yield row
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no CSV table in UTF-8 ({error}). Fetch it again.") from error
     repeated = sum(count > 1 for count in seen.values())
     logger.info("%s: %d rows; %d uids occur again, %d rows unused.", path, seen.total(), repeated, num_unused)
 
 
-def _resolve(
-    root: Path, where: str, split: str, uid: str, fid: str, expression: str, system_prompt: str | None
-) -> dict:
-    """The row of a data set that belongs to a row of the table."""
+def _checked(where: str, fields: dict[str, str | None], occurrence: int) -> TableRow:
+    """One row of the table; a short line has `None` in its last columns."""
+    uid, split, expression = fields["uid"] or "", fields["split"], (fields["exp"] or "").strip()
     parts = uid.rsplit("_", 2)
     if len(parts) != 3 or not all(parts):
         raise ValueError(f"{where}: the uid is not <vid>_<category>_<number>.")
-    vid, category, _ = parts
-    if vid in (".", "..") or any(sign in vid for sign in "/\\\0"):
-        raise ValueError(f"{where}: the clip's name {vid!r} leaves the folder of the data set. Correct the uid.")
-    media = f"{root}/media/{vid}"
+    clip, category, _ = parts
+    if split != UNUSED_SPLIT:
+        if split not in SPLITS:
+            raise ValueError(f"{where}: unknown split {split!r}. Ref-AVS has {', '.join(SPLITS)}.")
+        if not expression:
+            raise ValueError(f"{where}: the expression is empty. Give it a text, or delete the row.")
+        check_name(clip, "the clip's name", where)
+        if category != NULL_CATEGORY and not FID.fullmatch(fields["fid"] or ""):
+            raise ValueError(f"{where}: the object's number (fid) is {fields['fid']!r:.40}, not a whole number.")
+    return TableRow(
+        where=where,
+        uid=uid if occurrence <= 1 else f"{uid}#{occurrence}",
+        clip=clip,
+        category=category,
+        vid_column=fields.get("vid") or "",
+        split=split,
+        fid=fields["fid"] or "",
+        expression=expression,
+    )
+
+
+def _resolve(root: Path, row: TableRow, system_prompt: str | None) -> dict:
+    """The row of a data set that belongs to a row of the table."""
+    media = f"{root}/media/{row.clip}"
     masks = []
-    if category != NULL_CATEGORY:
-        if not fid.isdecimal():
-            raise ValueError(f"{where}: the object's number (fid) is {fid!r}, not a whole number.")
-        masks = [f"{root}/gt_mask/{vid}/fid_{int(fid)}/{number:05d}.png" for number in range(NUM_FRAMES)]
+    if row.category != NULL_CATEGORY:
+        masks = [f"{root}/gt_mask/{row.clip}/fid_{int(row.fid)}/{number:05d}.png" for number in range(NUM_FRAMES)]
     return {
-        "prompt": render_prompt(expression, system_prompt),
-        "expression": expression,
-        "category": category,
-        "uid": uid,
+        "prompt": render_prompt(row.expression, system_prompt),
+        "expression": row.expression,
+        "category": row.category,
+        "uid": row.uid,
         "frames": [f"{media}/frames/{number}.jpg" for number in range(NUM_FRAMES)],
         "audio": f"{media}/audio.wav",
         "masks": masks,
     }
-
-
-def _check_files(rows: list[dict], split: str) -> None:
-    @cache
-    def names_in(folder: str) -> frozenset[str]:
-        return frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
-
-    missing = {}
-    for row in rows:
-        for path in (*row["frames"], row["audio"], *row["masks"]):
-            folder, name = path.rsplit("/", 1)
-            if name not in names_in(folder):
-                missing.setdefault(path, row["uid"])
-    if missing:
-        listed = "\n".join(f"  {path} (row {uid})" for path, uid in list(missing.items())[:NUM_LISTED])
-        raise MissingFilesError(
-            f"{len(missing)} files of split {split!r} are missing, among them\n{listed}\n"
-            "Complete the download, or remove these rows from metadata.csv."
-        )

@@ -1,7 +1,8 @@
 """
 Checks every row before the first training step, so that bad data stops a run at the door and not after an hour.
 
-Reads headers only: a file that is damaged behind its header raises its named error when it is decoded.
+Reads headers only (and the first picture of a video): a file that is damaged behind its header raises its named error
+when it is decoded.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ from typing import Any
 import soundfile
 from PIL import Image, UnidentifiedImageError
 
-from aurora_trl.data.media import MaskMismatchError, MissingAudioError, UnreadableMediaError
+from aurora_trl.constants import NUM_FRAMES
+from aurora_trl.data.media import MaskMismatchError, MissingAudioError, UnreadableMediaError, read_video
 
 
 REQUIRED = ("prompt", "category", "frames", "masks")
@@ -29,6 +31,14 @@ def _image_size(path: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]
                 f"The image {path} can't be read ({error}): it is truncated or no picture. Fetch it again or drop "
                 "its rows."
             ) from error
+    return known[path]
+
+
+def _video_size(path: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """(width, height) of the first frame, turned upright."""
+    if path not in known:
+        height, width = read_video(path, num_frames=1, allow_silent=True).frames.shape[1:3]
+        known[path] = (width, height)
     return known[path]
 
 
@@ -75,16 +85,20 @@ def validate_rows(rows: Iterable[dict[str, Any]], needs_completion: bool, allow_
             )
         if "expression" in row and not (row["expression"] or "").strip():
             raise ValueError(f"Row {uid} has an empty expression: there is nothing to refer to. Drop the row.")
-        frame_sizes = {_image_size(path, sizes) for path in row["frames"]}
+        if row.get("video"):
+            frame_sizes, num_frames = {_video_size(row["video"], sizes)}, len(row.get("seconds") or range(NUM_FRAMES))
+        else:
+            frame_sizes, num_frames = {_image_size(path, sizes) for path in row["frames"]}, len(row["frames"])
         if len(frame_sizes) > 1:
             raise UnreadableMediaError(
                 f"The frames of row {uid} have different sizes (width, height) {sorted(frame_sizes)}: extract "
                 "them again."
             )
-        mask_sizes = {_image_size(path, sizes) for path in row["masks"]}
-        if row["masks"] and (len(row["masks"]) != len(row["frames"]) or mask_sizes != frame_sizes):
+        mask_sizes = {_image_size(path, sizes) for path in row["masks"] if path is not None}
+        if row["masks"] and (len(row["masks"]) != num_frames or mask_sizes != frame_sizes):
             raise MaskMismatchError(
-                f"Row {uid} has {len(row['masks'])} masks of size {sorted(mask_sizes)} for {len(row['frames'])} "
+                f"Row {uid} has {len(row['masks'])} masks of size {sorted(mask_sizes)} for {num_frames} "
                 f"frames of size {sorted(frame_sizes)}: there must be one mask per frame, of the frame's size."
             )
-        _check_audio(row.get("audio"), uid, allow_silent, sounds)
+        if row.get("audio") or not row.get("video"):  # a video's own sound track is checked when it is decoded
+            _check_audio(row.get("audio"), uid, allow_silent, sounds)

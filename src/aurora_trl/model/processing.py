@@ -36,6 +36,7 @@ class PreparedClip:
         input_size, original_size (`(int, int)`): (h, w) inside SAM's input and on disk.
         image_embeddings (`torch.Tensor`, *optional*): SAM's, (t, c, h, w).
         gt_masks (`torch.Tensor`, *optional*): bool (t, h, w) at the original size.
+        labelled (`list[int]`, *optional*): the frames whose truth is known, if not all of them.
     """
 
     prompt_ids: list[int]
@@ -45,6 +46,11 @@ class PreparedClip:
     original_size: tuple[int, int]
     image_embeddings: Tensor | None = None
     gt_masks: Tensor | None = None
+    labelled: list[int] | None = None
+
+    def on_labelled(self, per_frame: Tensor) -> Tensor:
+        """Those of values per frame (t, …) whose frame has a truth: losses, rewards and metrics see no others."""
+        return per_frame if self.labelled is None else per_frame[self.labelled]
 
     def to(self, device) -> "PreparedClip":
         def move(tensor):

@@ -5,14 +5,13 @@ Knows rows and files; an annotator is anything with `reason(row)`. Knows no mode
 """
 
 import hashlib
-import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from aurora_trl.answer import parse
+from aurora_trl.data.jsonl import append_object, open_to_append, read_objects
 
 
 logger = logging.getLogger(__name__)
@@ -86,19 +85,15 @@ def extend_jsonl(
         `dict[str, dict]`: every record of the file by uid.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _repair(path)
-    records = read_jsonl(path) if path.exists() else {}
-    num_before = len(records)
-    with path.open("ab") as lines:
+    lines = open_to_append(path)
+    with lines:
+        records = read_jsonl(path)
+        num_before = len(records)
         for row in rows:
             if row["uid"] in records:
                 continue
-            record = make(row)
-            lines.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            lines.flush()
-            os.fsync(lines.fileno())
-            records[row["uid"]] = record
+            records[row["uid"]] = record = make(row)
+            append_object(lines, record)
     logger.info("%s: %d records were there, %d are new.", path, num_before, len(records) - num_before)
     return records
 
@@ -117,21 +112,12 @@ def read_jsonl(path: str | Path) -> dict[str, dict]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no {path}. Write it first, for example with `aurora-trl reason`.")
-    whole, _, rest = path.read_bytes().rpartition(b"\n")
-    lines = whole.split(b"\n") if whole else []
-    if _is_record(rest):
-        lines.append(rest)
-    elif rest:
-        logger.warning("%s: left out half a line at the end.", path)
     records = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        if not _is_record(line):
-            raise ValueError(f"{path} line {number} is not a JSON object with a uid: {line[:60]!r}. Delete the line.")
-        record = json.loads(line)
+    for where, record in read_objects(path):
+        if not isinstance(record.get("uid"), str):
+            raise ValueError(f"{where} is not a JSON object with a uid: {record!r:.60}. Delete the line.")
         if record["uid"] in records:
-            raise ValueError(f"{path} line {number}: the uid {record['uid']!r} occurs twice. Delete one of the two.")
+            raise ValueError(f"{where}: the uid {record['uid']!r} occurs twice. Delete one of the two.")
         records[record["uid"]] = record
     return records
 
@@ -139,28 +125,3 @@ def read_jsonl(path: str | Path) -> dict[str, dict]:
 def seed_of(*parts: object) -> int:
     """A seed that depends on its arguments only, the same in every process."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "little")
-
-
-def _repair(path: Path) -> None:
-    """Complete the last line with its line break, or cut it off if it is only half a record."""
-    if not path.exists():
-        return
-    content = path.read_bytes()
-    whole, separator, rest = content.rpartition(b"\n")
-    if not rest:
-        return
-    with path.open("r+b") as file:
-        if _is_record(rest):
-            file.seek(0, os.SEEK_END)
-            file.write(b"\n")
-        else:
-            logger.warning("%s: cut off half a line of %d bytes at the end.", path, len(rest))
-            file.truncate(len(whole) + len(separator))
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(record, dict) and isinstance(record.get("uid"), str)

@@ -159,8 +159,9 @@ class AuroraGRPOTrainer(GRPOTrainer):
                         self._tokenizer.pad_token_id,
                     )
                 for i, logits, found in zip(part, mask_logits, has_seg.tolist(), strict=True):
-                    inputs[i]["pred_masks"] = (logits > 0).cpu().numpy() if found else None
-                    inputs[i]["gt_masks"] = self._clips[i].gt_masks.cpu().numpy()
+                    clip = self._clips[i]
+                    inputs[i]["pred_masks"] = clip.on_labelled(logits > 0).cpu().numpy() if found else None
+                    inputs[i]["gt_masks"] = clip.on_labelled(clip.gt_masks).cpu().numpy()
                     num_missing += not found
         self._log_mean("seg/missing_rate", num_missing / max(len(rows), 1))
 

@@ -136,7 +136,7 @@ def mean_over_answers(per_answer: Sequence[Tensor], has_seg: Tensor) -> Tensor:
 def segmentation_losses(segmented: SegmentedBatch) -> dict[str, Tensor]:
     """Mean BCE and Dice of a batch, by the name of their function."""
     pairs = [
-        (logits[None], clip.gt_masks[None].to(logits.device))
+        (clip.on_labelled(logits)[None], clip.on_labelled(clip.gt_masks)[None].to(logits.device))
         for logits, clip in zip(segmented.mask_logits, segmented.clips, strict=True)
     ]
     return {

@@ -21,7 +21,8 @@ from trl import ModelConfig, TrlParser
 from aurora_trl import tiny_checkpoint
 from aurora_trl.answer import render_answer
 from aurora_trl.backbones.base import backbone_model_class, backbone_processor_class
-from aurora_trl.data import attach_completions, load_refavs, synthetic
+from aurora_trl.data import attach_completions, synthetic
+from aurora_trl.data.readers import load_split, load_splits
 from aurora_trl.model.configuration import AuroraConfig
 from aurora_trl.model.modeling import AuroraModel
 from aurora_trl.model.processing import AuroraProcessor
@@ -46,18 +47,18 @@ class AuroraScriptArguments:
 
     Args:
         data_root (`str`, *optional*, defaults to `"tiny"`):
-            A data set in the Ref-AVS layout; `tiny` generates one.
+            A data set in the layout of Ref-AVS or AVSBench, or a `.jsonl` file; `tiny` generates one.
         num_clips (`int`, *optional*, defaults to `400`):
             Training clips of the generated data set.
         synthetic_seed (`int`, *optional*, defaults to `0`):
             Seed of the generated data set.
         train_split, eval_split (`str`, *optional*, defaults to `"train"` and `"val"`):
-            Splits.
+            Splits; `recipes/evaluate.py` takes several, with commas between them.
         max_train_rows, max_eval_rows (`int`, *optional*):
             Use only so many rows, chosen by `synthetic_seed`.
         completions (`str`, *optional*):
             JSONL of target answers by uid (chains of thought, reflective paths); `oracle` is the generated data set's
-            true reasoning; without it the short answer.
+            true reasoning; without it the rows' own `completion`, or else the short answer.
         answer_names_category (`bool`, *optional*, defaults to `False`):
             The short answer is "It is {category} [SEG]." (released code) instead of "It is [SEG]." (paper).
         teacher (`str`, *optional*):
@@ -70,7 +71,9 @@ class AuroraScriptArguments:
             SAM to join to a bare backbone checkpoint: a `.pth` file, `vit_h`, 224 in the paper's recipe.
     """
 
-    data_root: str = field(default=TINY, metadata={"help": "Data set in the Ref-AVS layout; 'tiny' generates one."})
+    data_root: str = field(
+        default=TINY, metadata={"help": "Ref-AVS or AVSBench folder, or .jsonl; 'tiny' generates one."}
+    )
     num_clips: int = field(default=400, metadata={"help": "Training clips of the generated data set."})
     synthetic_seed: int = field(default=0, metadata={"help": "Seed of the generated data set."})
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
@@ -117,9 +120,18 @@ def data_root(arguments: AuroraScriptArguments) -> Path:
 
 def load_rows(arguments: AuroraScriptArguments, split: str, max_rows: int | None = None) -> Dataset:
     """Rows of one split, at most `max_rows` of them, chosen by `synthetic_seed`."""
-    rows = load_refavs(data_root(arguments), split, system_prompt=arguments.system_prompt)
+    return _at_most(load_split(data_root(arguments), split, arguments.system_prompt), max_rows, arguments)
+
+
+def load_eval_splits(arguments: AuroraScriptArguments) -> dict[str, Dataset]:
+    """Rows of every split of `eval_split`, by name."""
+    splits = load_splits(data_root(arguments), arguments.eval_split, arguments.system_prompt)
+    return {split: _at_most(rows, arguments.max_eval_rows, arguments) for split, rows in splits.items()}
+
+
+def _at_most(rows: Dataset, max_rows: int | None, arguments: AuroraScriptArguments) -> Dataset:
     if max_rows is not None and max_rows < len(rows):
-        rows = rows.shuffle(seed=arguments.synthetic_seed).select(range(max_rows))
+        return rows.shuffle(seed=arguments.synthetic_seed).select(range(max_rows))
     return rows
 
 
@@ -138,6 +150,8 @@ def load_eval_rows(arguments: AuroraScriptArguments, training_args: TrainingArgu
 
 def with_completions(rows: Dataset, arguments: AuroraScriptArguments) -> Dataset:
     """Joins the answers of `completions` by uid, or the short answer where there is none."""
+    if arguments.completions is None and "completion" in rows.column_names:
+        return rows
     if arguments.completions == ORACLE:
         annotator = OracleAnnotator(data_root(arguments))
         return attach_completions(rows, {row["uid"]: annotator.reason(row) for row in rows})
