@@ -1,0 +1,95 @@
+"""`aurora-trl evaluate`: J, F, S and more of a policy, or of predictions that are there already."""
+
+import argparse
+from pathlib import Path
+
+from aurora_trl.cli.outcome import Outcome
+
+
+def add(verbs) -> None:
+    parser = verbs.add_parser(
+        "evaluate",
+        help="J, F, J&F, S of a policy, under every protocol",
+        description="Free generation on every row of the splits. Writes report.json, report.md, predictions.jsonl "
+        "(run lengths of the masks, text, scores) and examples.png to OUT. A run that was killed goes on where it "
+        "stopped; under `accelerate launch -m aurora_trl.cli.main evaluate …` several processes share the rows. With "
+        "--predictions nothing is generated: the report is made again from a predictions.jsonl, or from another "
+        "program's masks.",
+        epilog="examples: aurora-trl evaluate tiny --data data --split test_s --out report | aurora-trl evaluate "
+        "--predictions report/predictions.jsonl --data data --split test_s --out again",
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", nargs="?", help="policy folder; 'tiny' is the embedded one"
+    )
+    parser.add_argument("--predictions", metavar="FILE", help="score this predictions.jsonl, without a model")
+    parser.add_argument("--data", metavar="ROOT", help="Ref-AVS or AVSBench folder, or a .jsonl file")
+    parser.add_argument("--split", default="test_s", help="one, or several with commas between (default: test_s)")
+    parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--protocol", default="refavs-official", help="heads the report (default: refavs-official)")
+    parser.add_argument("--force-seg", action="store_true", help="append 'It is [SEG].' where an answer has none")
+    parser.add_argument("--allow-silent", action="store_true", help="accept rows without sound")
+    parser.add_argument("--max-new-tokens", type=int, default=150, help="length limit of an answer (default: 150)")
+    parser.add_argument("--batch-size", type=int, default=16, help="clips per generation (default: 16)")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> Outcome:
+    from aurora_trl.evaluation.markdown import render_report
+
+    if (arguments.checkpoint is None) == (arguments.predictions is None):
+        raise ValueError("Give either a CHECKPOINT to run, or --predictions FILE to score.")
+    if arguments.resamples < 1 or arguments.batch_size < 1 or arguments.max_new_tokens < 1:
+        raise ValueError("--resamples, --batch-size and --max-new-tokens must be at least 1.")
+    evaluation, is_first = _rescore(arguments) if arguments.predictions else _evaluate(arguments)
+    result = {
+        "report": str(Path(arguments.out) / "report.json"),
+        "protocol": evaluation.protocol_name,
+        **evaluation.metrics,
+    }
+    return Outcome(result, text=render_report(evaluation.report), is_shown=is_first)
+
+
+def _rescore(arguments: argparse.Namespace):
+    from aurora_trl.data.readers import find_new_categories, load_splits
+    from aurora_trl.evaluation import evaluate_predictions
+
+    evaluation = evaluate_predictions(
+        arguments.predictions,
+        load_splits(arguments.data, arguments.split) if arguments.data else None,
+        protocol=arguments.protocol,
+        new_categories=find_new_categories(arguments.data) if arguments.data else (),
+        num_resamples=arguments.resamples,
+    )
+    evaluation.write(arguments.out)
+    return evaluation, True
+
+
+def _evaluate(arguments: argparse.Namespace):
+    from aurora_trl import AuroraModel, AuroraProcessor
+    from aurora_trl.data.readers import find_new_categories, load_splits
+    from aurora_trl.evaluation import EvaluationConfig, evaluate_policy
+    from aurora_trl.evaluation.runner import process_state
+    from aurora_trl.trainers.script import policy_folder
+
+    if arguments.data is None:
+        raise ValueError("A checkpoint is evaluated on data: give --data ROOT.")
+    folder = policy_folder(arguments.checkpoint)
+    splits = load_splits(arguments.data, arguments.split)
+    config = EvaluationConfig(
+        output_dir=arguments.out,
+        protocol=arguments.protocol,
+        batch_size=arguments.batch_size,
+        max_new_tokens=arguments.max_new_tokens,
+        force_seg=arguments.force_seg,
+        allow_silent=arguments.allow_silent,
+        num_resamples=arguments.resamples,
+    )
+    state = process_state()
+    model, processor = AuroraModel.from_pretrained(folder), AuroraProcessor.from_pretrained(folder)
+    new_categories = find_new_categories(arguments.data)
+    evaluation = evaluate_policy(
+        model.to(state.device), processor, splits, config, folder=arguments.out, new_categories=new_categories
+    )
+    return evaluation, state.is_main_process

@@ -1,0 +1,108 @@
+import csv
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+from aurora_trl.data import synthetic
+from aurora_trl.data.doctor import OFFICIAL, diagnose, diagnose_table
+
+
+@pytest.fixture
+def root(synthetic_root, tmp_path):
+    return shutil.copytree(synthetic_root, tmp_path / "data")
+
+
+def codes(diagnosis):
+    return {finding.code: finding for finding in diagnosis.findings}
+
+
+def test_the_official_table(shared_dir):
+    """The counts of facts that were found independently, by other code."""
+    diagnosis = diagnose_table(shared_dir / "samples" / "refavs_metadata.csv")
+    assert diagnosis.is_healthy
+    for split, counts in diagnosis.splits.items():
+        assert (counts["rows"], counts["videos_by_uid"], counts["videos_by_vid"]) == OFFICIAL[split], split
+    assert diagnosis.splits["train"]["null_rows"] == 608
+    assert diagnosis.splits["val"]["null_rows"] == 72
+    assert diagnosis.splits["train"]["categories"] == 39
+    assert diagnosis.splits["test_u"]["categories"] == 24
+    assert len(diagnosis.facts["new_categories"]) == 13
+    assert diagnosis.facts["seen_categories_of_test_u"] == 11
+    assert {"hair-dryer", "vacuum-cleaner", "emergency-car"} <= set(diagnosis.facts["hyphenated_categories"])
+    assert diagnosis.facts["mean_words"] == pytest.approx(8.1, abs=0.05)
+    assert diagnosis.facts["max_words"] == 22
+    found = codes(diagnosis)
+    assert found["vid-column"].count == 1708
+    assert found["duplicate-uid"].count == 11
+    assert found["unused-row"].count == 25
+    assert "official-counts" not in found
+
+
+def test_a_shortened_official_table_is_noticed(shared_dir, tmp_path):
+    lines = (shared_dir / "samples" / "refavs_metadata.csv").read_bytes().splitlines(keepends=True)
+    (tmp_path / "metadata.csv").write_bytes(b"".join(lines[:-100]))
+    assert codes(diagnose_table(tmp_path / "metadata.csv"))["official-counts"].level == "warning"
+
+
+def test_generated_data_has_nothing_wrong(root):
+    diagnosis = diagnose(root)
+    assert diagnosis.findings == []
+    assert diagnosis.to_json()["is_healthy"]
+
+
+def test_damaged_files_are_found(root):
+    clips = sorted(path for path in (root / "media").iterdir() if "null" not in path.name)
+    (clips[0] / "frames" / "3.jpg").unlink()
+    (clips[1] / "audio.wav").write_bytes(b"RIFF")
+    (clips[2] / "frames" / "0.jpg").write_bytes(b"\xff\xd8\xff")
+    cv2.imwrite(str(clips[3] / "frames" / "5.jpg"), np.zeros((10, 12, 3), np.uint8))
+    mask = next((root / "gt_mask").rglob("00004.png"))
+    cv2.imwrite(str(mask), np.zeros((7, 7), np.uint8))
+    diagnosis = diagnose(root)
+    found = codes(diagnosis)
+    assert not diagnosis.is_healthy
+    assert {"missing", "unreadable", "mask-mismatch"} <= set(found)
+    assert found["missing"].examples == [str(clips[0] / "frames" / "3.jpg")]
+    assert found["unreadable"].count == 2
+    assert found["mask-mismatch"].count == 2
+    assert diagnosis.findings[0].level == "error"
+
+
+def test_rows_that_can_not_be_used_are_listed(root):
+    with (root / "metadata.csv").open("a", newline="") as table:
+        csv.writer(table).writerows(
+            [["v", "v_cat_1", "train", "0", ""], ["v", "../x_cat_1", "train", "0", "The cat."]]
+        )
+    finding = codes(diagnose_table(root / "metadata.csv"))["malformed-row"]
+    assert (finding.count, finding.level) == (2, "error")
+    assert "expression is empty" in finding.examples[0]
+
+
+def test_the_null_leak_is_found(tmp_path):
+    """As in Ref-AVS: the sound of null clips has another bit rate."""
+    root = synthetic.write_dataset(tmp_path / "data", num_clips=12, num_eval_clips=6, image_size=32)
+    assert "leak-bit-rate" not in codes(diagnose(root))
+    for path in (root / "media").glob("null_*/audio.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, samples, rate, subtype="PCM_24")
+    finding = codes(diagnose(root))["leak-bit-rate"]
+    assert finding.level == "warning"
+    assert "balanced accuracy 1.00" in finding.message
+    assert "most null clips have 384, most others 256" in finding.message
+
+
+def test_the_same_sound_twice_is_found(root):
+    first, second = sorted((root / "media").iterdir())[:2]
+    shutil.copy(first / "audio.wav", second / "audio.wav")
+    finding = codes(diagnose(root))["duplicate-sound"]
+    assert finding.examples == [f"{first.name}, {second.name}"]
+
+
+def test_an_expression_with_two_answers_is_found(root):
+    with (root / "metadata.csv").open("a", newline="") as table:
+        rows = [["v", f"v_{category}_1", "test_s", "0", "The loudest."] for category in ("cat", "dog")]
+        csv.writer(table).writerows(rows)
+    assert codes(diagnose_table(root / "metadata.csv"))["ambiguous-expression"].examples == ["v: the loudest"]
