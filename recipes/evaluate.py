@@ -1,27 +1,35 @@
 """
-J, F, J&F, category accuracy and format rate of a policy on one split; writes report.json and predictions.jsonl.
+J, F, J&F, S, category accuracy and format rate of a policy, under every protocol; writes report.json, report.md,
+predictions.jsonl and a picture of the best, the median and the worst answer.
 
     python recipes/evaluate.py                                                # embedded default
-    python recipes/evaluate.py --model_name_or_path outputs/grpo --eval_split test_s --output_dir outputs/report
+    accelerate launch recipes/evaluate.py --model_name_or_path outputs/grpo --eval_split test_s,test_u,test_n
 """
 
 from pathlib import Path
 
 from trl import ModelConfig
 
+from aurora_trl.data.readers import find_new_categories
 from aurora_trl.evaluation import EvaluationConfig, evaluate_policy
-from aurora_trl.trainers.script import AuroraScriptArguments, load_policy, load_rows, parse_recipe
+from aurora_trl.evaluation.runner import process_state
+from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_eval_splits, load_policy, parse_recipe
 
 
 def main(argv=None):
     script_args, args, model_args = parse_recipe(
         (AuroraScriptArguments, EvaluationConfig, ModelConfig), Path(__file__).parent / "tiny" / "evaluate.yaml", argv
     )
+    device = process_state().device
     model, processor = load_policy(model_args, script_args)
-    rows = load_rows(script_args, script_args.eval_split, script_args.max_eval_rows)
-    evaluation = evaluate_policy(model, processor, rows, args)
-    evaluation.write(args.output_dir)
-    return evaluation
+    return evaluate_policy(
+        model.to(device),
+        processor,
+        load_eval_splits(script_args),
+        args,
+        folder=args.output_dir,
+        new_categories=find_new_categories(data_root(script_args)),
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ def main(argv=None):
     )
     output_dir = Path(args.output_dir)
     rows = load_rows(script_args, script_args.train_split, script_args.max_train_rows)
-    evaluation = evaluate_policy(*load_policy(model_args, script_args), rows, args)
-    evaluation.write(output_dir)
+    evaluation = evaluate_policy(*load_policy(model_args, script_args), rows, args, folder=output_dir)
     failures = select_failures(map(asdict, evaluation.predictions))
     annotator = OracleAnnotator(data_root(script_args))
     reflective = write_reflective_paths(

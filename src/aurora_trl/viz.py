@@ -92,6 +92,21 @@ def contact_sheet(
     return np.concatenate(parts)
 
 
+def stack_pictures(
+    pictures: Sequence[UInt8[np.ndarray, "_h _w 3"]],
+) -> UInt8[np.ndarray, "stack_h stack_w 3"]:
+    """
+    Pictures of any width below each other, on white.
+
+    Args:
+        pictures (sequence of `np.ndarray`): RGB pictures, at least one.
+    """
+    width = max(picture.shape[1] for picture in pictures)
+    return np.concatenate(
+        [np.pad(p, ((0, 2 * GAP), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
+    )
+
+
 def plot_curves(
     curves: Mapping[str, Sequence[float]], title: str = "", size: tuple[int, int] = (640, 360)
 ) -> UInt8[np.ndarray, "h w 3"]:

@@ -92,10 +92,13 @@ def test_sft_then_distill_then_grpo_then_evaluate(folder, data, tmp_path):
     assert list(Path(stages["grpo"], "rollouts").glob("*.png"))
     evaluation = load_recipe("evaluate").main(
         [*data, "--model_name_or_path", stages["grpo"], "--max_eval_rows", "3", "--output_dir", stages["report"]]
+        + ["--num_resamples", "5", "--eval_split", "test_s,test_u"]
     )
     report = json.loads(Path(stages["report"], "report.json").read_text())
-    assert report == evaluation.metrics
-    assert report["num_rows"] == 3
+    assert report == evaluation.report
+    assert report["test_s/num_rows"] == report["test_u/num_rows"] == 3
+    # Of the embedded data set's unseen categories: told by its table, not by a list.
+    assert report["splits"]["test_u"]["new_categories"]["num_rows"] == 3
 
 
 def test_a_lora_folder_loads_merged(folder, data, tmp_path, policy):
