@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_trl.metrics import evaluate_clips, f_measure, frame_iou, jaccard, null_score
+from aurora_trl.constants import F_LAST_THRESHOLD, F_NUM_THRESHOLDS
+from aurora_trl.metrics import evaluate_clips, f_measure, frame_iou, jaccard, measures, null_score
 
 
 CASES = ["perfect", "noisy", "some_empty_frames", "one_video", "all_empty_gt", "under_confident", "three_videos"]
@@ -201,3 +202,20 @@ def test_frame_iou_refuses_logits_and_unknown_rules():
         frame_iou(mask_logits, gt_masks)
     with pytest.raises(ValueError, match="must both be"):
         frame_iou(gt_masks, gt_masks[..., :1])
+
+
+def test_counting_thresholds_is_exact():
+    """Against a search, at the thresholds themselves, one step of float32 beside them, and outside [0, 1]."""
+    thresholds = torch.linspace(0, F_LAST_THRESHOLD, F_NUM_THRESHOLDS)
+    infinity = torch.tensor(math.inf)
+    values = torch.cat(
+        [
+            thresholds,
+            torch.nextafter(thresholds, infinity),
+            torch.nextafter(thresholds, -infinity),
+            torch.tensor([-math.inf, -3.0, -1e-12, 0.0, 1.0, 1.5, 200.0, math.inf]),
+            torch.rand(100_000, generator=torch.Generator().manual_seed(0)),
+        ]
+    )
+    expected = torch.bucketize(values, thresholds, right=True, out_int32=True)
+    assert torch.equal(measures._num_reached(values, thresholds), expected)

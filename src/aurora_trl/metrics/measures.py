@@ -11,11 +11,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aurora_trl.constants import F_BETA_SQUARED, F_LAST_THRESHOLD, F_NUM_THRESHOLDS, FULL_GREY, MASK_THRESHOLD
 
+
+# In units of the distance of two thresholds: above the rounding of a product in float32 (3e-5), far below 1.
+THRESHOLD_BIAS = 1e-3
 
 Array = Tensor | np.ndarray
 EmptyFrame = Literal["background", "strict"]
@@ -140,11 +143,23 @@ def _f_curve(
     values: Float[Tensor, "n"], mask: Bool[Tensor, "n"], thresholds: Float[Tensor, "k"]
 ) -> Float[Tensor, "k"]:
     """F of a frame at every threshold, from one histogram: bin i holds the pixels that reach exactly i thresholds."""
-    reached = torch.bucketize(values, thresholds, right=True, out_int32=True)
-    histogram = torch.bincount(2 * reached + mask, minlength=2 * (len(thresholds) + 1)).view(-1, 2)
+    histogram = torch.bincount(2 * _num_reached(values, thresholds) + mask, minlength=2 * (len(thresholds) + 1))
+    histogram = histogram.view(-1, 2)
     background, hits = histogram[1:].flip(0).cumsum(0).flip(0).double().unbind(1)  # pixels at or above a threshold
     # P = hits / predicted and R = hits / object, so (1 + β²)PR / (β²P + R) = (1 + β²) hits / (β² object + predicted).
     return (1 + F_BETA_SQUARED) * hits / (F_BETA_SQUARED * mask.sum().double() + hits + background)
+
+
+def _num_reached(values: Float[Tensor, "n"], thresholds: Float[Tensor, "k"]) -> Int[Tensor, "n"]:
+    """
+    How many of the evenly spaced thresholds from 0 to 1 each value reaches, exactly.
+
+    Counted by arithmetic, not by search (25 times slower): the guess is raised a little, so that rounding can only
+    make it one too many, and then compared.
+    """
+    last = len(thresholds) - 1
+    guess = (values * last + THRESHOLD_BIAS).clamp_(0, last).to(torch.int32)
+    return guess + 1 - (values < thresholds.index_select(0, guess)).to(torch.int32)
 
 
 def checked(
