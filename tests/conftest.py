@@ -12,9 +12,13 @@ os.environ["WANDB_MODE"] = "disabled"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import copy  # noqa: E402
+import csv  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import soundfile  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
@@ -103,3 +107,45 @@ def training_kwargs(tmp_path):
         "disable_tqdm": True,
         "seed": 7,
     }
+
+
+def write_avsbench_clip(folder, name, masks, palette=False):
+    """Five frames, five masks (or one) and a sound, all of them small."""
+    rng = np.random.default_rng(0)
+    for path, count in ((folder["frames"], 5), (folder["masks"], masks)):
+        path.mkdir(parents=True, exist_ok=True)
+        for number in range(1, count + 1):
+            picture = rng.integers(0, 255, (28, 28, 3), dtype=np.uint8)
+            if path == folder["masks"]:
+                picture = np.zeros((28, 28, 3) if palette else (28, 28), np.uint8)
+                picture[:14] = (0, 0, 128) if palette else 45
+            suffix = ".mp4" if palette and path == folder["frames"] else ""
+            cv2.imwrite(str(path / f"{name}{suffix}_{number}.png"), picture)
+    folder["sound"].parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder["sound"], 0.1 * rng.standard_normal(5 * 8000), 8000)
+
+
+@pytest.fixture(scope="session")
+def avsbench_root(tmp_path_factory):
+    """AVSBench in small: a train and a test clip of S4 and of MS3."""
+    root = tmp_path_factory.mktemp("avsbench")
+    for subset, home, header in (
+        ("s4", "Single-source", ["video_id", "start", "category", "split"]),
+        ("ms3", "Multi-sources", ["video_id", "split"]),
+    ):
+        data = root / home / f"{subset}_data"
+        rows = []
+        for split in ("train", "test"):
+            name = f"{subset}_{split}_clip"
+            clip = f"{split}/dog_barking/{name}" if subset == "s4" else name
+            masks = f"{split}/dog_barking/{name}" if subset == "s4" else f"{split}/{name}"
+            folder = {
+                "frames": data / "visual_frames" / clip,
+                "masks": data / "gt_masks" / masks,
+                "sound": data / "audio_wav" / f"{masks if subset == 's4' else f'{split}/{name}'}.wav",
+            }
+            write_avsbench_clip(folder, name, 1 if (subset, split) == ("s4", "train") else 5, palette=subset == "ms3")
+            rows.append([name, "0", "dog_barking", split] if subset == "s4" else [name, split])
+        with (root / home / f"{subset}_meta_data.csv").open("w", newline="") as table:
+            csv.writer(table).writerows([header, *rows])
+    return root

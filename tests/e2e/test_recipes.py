@@ -101,6 +101,23 @@ def test_sft_then_distill_then_grpo_then_evaluate(folder, data, tmp_path):
     assert report["splits"]["test_u"]["new_categories"]["num_rows"] == 3
 
 
+def test_transfer_to_avsbench_s4(folder, avsbench_root, tmp_path):
+    """Section 4.4: GRPO on clips of which one frame has a truth, then its own protocol on clips of which all have."""
+    data = ["--data_root", str(avsbench_root / "Single-source"), "--model_name_or_path", folder]
+    trainer = load_recipe("grpo").main(
+        [*data, *QUICK, "--num_generations", "4", "--max_completion_length", "6", "--reward_weights", "1", "1", "0"]
+        + ["--output_dir", str(tmp_path / "s4"), "--rollout_picture_steps", "1"]
+    )
+    assert trainer.state.global_step == 2
+    assert all("rewards/iou_reward/mean" in entry for entry in trainer.state.log_history[:-1])
+    evaluation = load_recipe("evaluate").main(
+        [*data, "--eval_split", "test", "--protocol", "avsbench", "--num_resamples", "5"]
+        + ["--output_dir", str(tmp_path / "report")]
+    )
+    assert {"J", "F"} <= set(evaluation.metrics)
+    assert "S" not in evaluation.metrics
+
+
 def test_a_lora_folder_loads_merged(folder, data, tmp_path, policy):
     lora = ["--use_peft", "--lora_r", "4", "--lora_target_modules", r".*self_attn\.(q_proj|v_proj)"]
     lora += ["--lora_modules_to_save", "lm_head", "seg_projector", "--learning_rate", "1e-2"]

@@ -19,7 +19,7 @@ def add(verbs) -> None:
         "--predictions report/predictions.jsonl --data data --split test_s --out again",
     )
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", nargs="?", help="policy folder; 'tiny' is the embedded one"
+        "checkpoint", metavar="CHECKPOINT", nargs="?", help="policy or LoRA folder; 'tiny' is the embedded one"
     )
     parser.add_argument("--predictions", metavar="FILE", help="score this predictions.jsonl, without a model")
     parser.add_argument("--data", metavar="ROOT", help="Ref-AVS or AVSBench folder, or a .jsonl file")
@@ -31,6 +31,7 @@ def add(verbs) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=150, help="length limit of an answer (default: 150)")
     parser.add_argument("--batch-size", type=int, default=16, help="clips per generation (default: 16)")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")
+    parser.add_argument("--dtype", default="auto", help="of the weights: bfloat16, float32 (default: as saved)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
 
@@ -67,15 +68,15 @@ def _rescore(arguments: argparse.Namespace):
 
 
 def _evaluate(arguments: argparse.Namespace):
-    from aurora_trl import AuroraModel, AuroraProcessor
+    from trl import ModelConfig
+
     from aurora_trl.data.readers import find_new_categories, load_splits
     from aurora_trl.evaluation import EvaluationConfig, evaluate_policy
     from aurora_trl.evaluation.runner import process_state
-    from aurora_trl.trainers.script import policy_folder
+    from aurora_trl.trainers.script import AuroraScriptArguments, load_policy
 
     if arguments.data is None:
         raise ValueError("A checkpoint is evaluated on data: give --data ROOT.")
-    folder = policy_folder(arguments.checkpoint)
     splits = load_splits(arguments.data, arguments.split)
     config = EvaluationConfig(
         output_dir=arguments.out,
@@ -87,7 +88,8 @@ def _evaluate(arguments: argparse.Namespace):
         num_resamples=arguments.resamples,
     )
     state = process_state()
-    model, processor = AuroraModel.from_pretrained(folder), AuroraProcessor.from_pretrained(folder)
+    model_args = ModelConfig(model_name_or_path=arguments.checkpoint, dtype=arguments.dtype)
+    model, processor = load_policy(model_args, AuroraScriptArguments())
     new_categories = find_new_categories(arguments.data)
     evaluation = evaluate_policy(
         model.to(state.device), processor, splits, config, folder=arguments.out, new_categories=new_categories
