@@ -205,7 +205,7 @@ def test_frame_iou_refuses_logits_and_unknown_rules():
 
 
 def test_counting_thresholds_is_exact():
-    """Against a search, at the thresholds themselves, one step of float32 beside them, and outside [0, 1]."""
+    """Against a search, at the thresholds themselves, one step of float32 beside them, and just below 0."""
     thresholds = torch.linspace(0, F_LAST_THRESHOLD, F_NUM_THRESHOLDS)
     infinity = torch.tensor(math.inf)
     values = torch.cat(
@@ -213,9 +213,17 @@ def test_counting_thresholds_is_exact():
             thresholds,
             torch.nextafter(thresholds, infinity),
             torch.nextafter(thresholds, -infinity),
-            torch.tensor([-math.inf, -3.0, -1e-12, 0.0, 1.0, 1.5, 200.0, math.inf]),
+            torch.tensor([-measures.JUST_OUTSIDE, -1e-12, -0.0, 0.0, 1e-45]),
             torch.rand(100_000, generator=torch.Generator().manual_seed(0)),
         ]
     )
+    values = values.clamp(-measures.JUST_OUTSIDE, 1)
     expected = torch.bucketize(values, thresholds, right=True, out_int32=True)
     assert torch.equal(measures._num_reached(values, thresholds), expected)
+
+
+def test_logits_beyond_the_thresholds_reach_none_or_all():
+    """F of raw logits, as the released code has it: against 255 passes."""
+    gt_masks = torch.tensor([[[True, False, True, False, True]]])
+    logits = torch.tensor([[[math.inf, 200.0, 0.5, -1e-9, -3.0]]])
+    assert f_measure(logits, gt_masks, f_input="logits") == pytest.approx(naive_f(logits, gt_masks, "logits"))

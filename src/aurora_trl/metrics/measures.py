@@ -19,6 +19,8 @@ from aurora_trl.constants import F_BETA_SQUARED, F_LAST_THRESHOLD, F_NUM_THRESHO
 
 # In units of the distance of two thresholds: above the rounding of a product in float32 (3e-5), far below 1.
 THRESHOLD_BIAS = 1e-3
+# Below 0 by less than the bias, so that the guess is still 0.
+JUST_OUTSIDE = 1e-6
 
 Array = Tensor | np.ndarray
 EmptyFrame = Literal["background", "strict"]
@@ -128,13 +130,15 @@ def _iou(pred: Bool[Tensor, "t n"], truth: Bool[Tensor, "t n"], is_strict: bool)
 def f_curves(
     logits: Float[Tensor, "t h w"], truth: Bool[Tensor, "t h w"], f_input: str
 ) -> Float[Tensor, "num_object_frames thresholds"]:
-    values = logits.sigmoid() if f_input == "probabilities" else logits
+    # Logits beyond [0, 1] reach no or every threshold, as those just outside do.
+    values = logits.sigmoid() if f_input == "probabilities" else logits.clamp(-JUST_OUTSIDE, 1)
     # float32 like the values: the last threshold rounds to 1.0, which a saturated probability still reaches.
     thresholds = torch.linspace(0, F_LAST_THRESHOLD, F_NUM_THRESHOLDS, device=logits.device)
+    has_object = truth.flatten(1).any(1).tolist()
     curves = [
         _f_curve(frame.flatten(), mask.flatten(), thresholds)
-        for frame, mask in zip(values, truth, strict=True)
-        if mask.any()
+        for frame, mask, is_scored in zip(values, truth, has_object, strict=True)
+        if is_scored
     ]
     return torch.stack(curves) if curves else logits.new_zeros((0, F_NUM_THRESHOLDS), dtype=torch.float64)
 
@@ -143,23 +147,26 @@ def _f_curve(
     values: Float[Tensor, "n"], mask: Bool[Tensor, "n"], thresholds: Float[Tensor, "k"]
 ) -> Float[Tensor, "k"]:
     """F of a frame at every threshold, from one histogram: bin i holds the pixels that reach exactly i thresholds."""
-    histogram = torch.bincount(2 * _num_reached(values, thresholds) + mask, minlength=2 * (len(thresholds) + 1))
-    histogram = histogram.view(-1, 2)
+    bins = mask.to(torch.int32).add_(_num_reached(values, thresholds), alpha=2)
+    histogram = torch.bincount(bins, minlength=2 * (len(thresholds) + 1)).view(-1, 2)
     background, hits = histogram[1:].flip(0).cumsum(0).flip(0).double().unbind(1)  # pixels at or above a threshold
     # P = hits / predicted and R = hits / object, so (1 + β²)PR / (β²P + R) = (1 + β²) hits / (β² object + predicted).
-    return (1 + F_BETA_SQUARED) * hits / (F_BETA_SQUARED * mask.sum().double() + hits + background)
+    return (1 + F_BETA_SQUARED) * hits / (F_BETA_SQUARED * histogram[:, 1].sum().double() + hits + background)
 
 
 def _num_reached(values: Float[Tensor, "n"], thresholds: Float[Tensor, "k"]) -> Int[Tensor, "n"]:
     """
-    How many of the evenly spaced thresholds from 0 to 1 each value reaches, exactly.
+    How many of the evenly spaced thresholds from 0 to 1 each value reaches, exactly, by arithmetic and not by search.
 
-    Counted by arithmetic, not by search (25 times slower): the guess is raised a little, so that rounding can only
-    make it one too many, and then compared.
+    The guess is raised a little, so that rounding can only make it one too many; comparing takes that one off.
+
+    Args:
+        values (`torch.Tensor`): Not above 1, and not below `-JUST_OUTSIDE`.
+        thresholds (`torch.Tensor`): From 0 to 1.
     """
-    last = len(thresholds) - 1
-    guess = (values * last + THRESHOLD_BIAS).clamp_(0, last).to(torch.int32)
-    return guess + 1 - (values < thresholds.index_select(0, guess)).to(torch.int32)
+    guess = (values * (len(thresholds) - 1)).add_(THRESHOLD_BIAS).to(torch.int32)
+    is_reached = (values - thresholds.index_select(0, guess)).floor_()  # 0, or -1 where it is not
+    return guess.add_(is_reached.to(torch.int32)).add_(1)
 
 
 def checked(
@@ -167,7 +174,10 @@ def checked(
 ) -> tuple[Float[Tensor, "t h w"], Bool[Tensor, "t h w"]]:
     logits = checked_logits(mask_logits)
     grey = torch.as_tensor(gt_masks).to(logits.device)
-    truth = grey == FULL_GREY if truth_rule == "full" and grey.dtype == torch.uint8 else grey != 0
+    if truth_rule == "full" and grey.dtype == torch.uint8:
+        truth = grey == FULL_GREY
+    else:
+        truth = grey if grey.dtype == torch.bool else grey != 0
     _check_shapes(logits, truth)
     return logits, truth
 
@@ -177,7 +187,7 @@ def checked_logits(mask_logits: Array) -> Float[Tensor, "t h w"]:
     if not logits.is_floating_point():
         raise ValueError(f"`mask_logits` are {logits.dtype}, but must be un-thresholded floats.")
     _check_shapes(logits, logits)
-    if logits.isnan().any():
+    if logits.sum().isnan() and logits.isnan().any():  # the sum is cheap; both infinities together make it NaN, too
         raise ValueError("`mask_logits` contain NaN: the model that made them has diverged, or overflowed in float16.")
     return logits.float()
 
