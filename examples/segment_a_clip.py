@@ -15,7 +15,8 @@ import cv2
 from aurora_trl import AuroraModel, AuroraProcessor
 from aurora_trl.answer import parse
 from aurora_trl.constants import NUM_FRAMES
-from aurora_trl.data.media import read_audio, read_frame, read_video
+from aurora_trl.data.media import read_audio, read_frame
+from aurora_trl.data.video import read_video
 from aurora_trl.trainers.script import policy_folder
 from aurora_trl.viz import contact_sheet, overlay_masks
 

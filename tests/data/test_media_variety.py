@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aurora_trl.data import collator, load_refavs, media
+from aurora_trl.data import collator, load_refavs, media, video
 from aurora_trl.data.media import MaskMismatchError, UnreadableMediaError
 
 
 def write_timed(path, times, size=(48, 64), codec="mpeg4", pix_fmt="yuv420p"):
     """Frame i is a flat gray of 20 · i, shown from times[i] milliseconds on; a tone of 0.5 s beside it."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=1000)
-        video.height, video.width, video.pix_fmt = *size, pix_fmt
-        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+        track = container.add_stream(codec, rate=1000)
+        track.height, track.width, track.pix_fmt = *size, pix_fmt
+        track.time_base = track.codec_context.time_base = Fraction(1, 1000)
         audio_codec = "libopus" if path.suffix == ".webm" else "aac"
         audio = container.add_stream(audio_codec, rate=48_000, layout="mono")
         for i, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 20 * i, np.uint8), format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 1000)
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
+            container.mux(track.encode(frame))
+        container.mux(track.encode())
         tone = (0.4 * np.sin(2 * np.pi * 440 * np.arange(24_000) / 48_000)).astype(np.float32)
         sound = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
         sound.sample_rate, sound.pts = 48_000, 0
@@ -45,7 +45,7 @@ def shades(clip):
 def test_a_variable_frame_rate_is_read_by_time(tmp_path):
     """Five frames in the first 0.4 s, then one per second: equal slots are equal in time, not in frames."""
     path = write_timed(tmp_path / "a.mkv", [0, 100, 200, 300, 400, 1400, 2400, 3400])
-    clip = media.read_video(path, num_frames=4)
+    clip = video.read_video(path, num_frames=4)
     assert clip.duration == pytest.approx(3.4, abs=0.2)
     assert shades(clip) == [0, 5, 6, 7]
     assert np.allclose(clip.timestamps, [0, 1.4, 2.4, 3.4], atol=2e-3)
@@ -53,18 +53,18 @@ def test_a_variable_frame_rate_is_read_by_time(tmp_path):
 
 def test_frames_at_given_seconds_are_those_shown_then(tmp_path):
     path = write_timed(tmp_path / "a.mkv", [0, 1000, 2000, 3000])
-    clip = media.read_video(path, seconds=[0, 0.9, 1.0, 2.5, 3.0])
+    clip = video.read_video(path, seconds=[0, 0.9, 1.0, 2.5, 3.0])
     assert shades(clip) == [0, 0, 1, 2, 3]
     assert np.allclose(clip.timestamps, [0, 0, 1, 2, 3], atol=2e-3)
     for seconds, message in [([-1], "Choose"), ([99], "the video lasts"), ([2, 1], "do not ascend"), ([], "Choose")]:
         with pytest.raises(ValueError, match=message):
-            media.read_video(path, seconds=seconds)
+            video.read_video(path, seconds=seconds)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov", "a.webm"])
 def test_containers(tmp_path, name):
     codec = "libvpx" if name.endswith("webm") else "mpeg4"
-    clip = media.read_video(write_timed(tmp_path / name, [0, 500, 1000, 1500], codec=codec), num_frames=4)
+    clip = video.read_video(write_timed(tmp_path / name, [0, 500, 1000, 1500], codec=codec), num_frames=4)
     assert shades(clip) == [0, 1, 2, 3]
     sound = clip.waveform[1000:7000]
     assert np.sqrt(np.mean(sound**2)) == pytest.approx(0.4 / np.sqrt(2), rel=0.05)
@@ -75,7 +75,7 @@ def test_containers(tmp_path, name):
 @pytest.mark.parametrize("size", [(35, 53), (2, 2), (97, 3)])
 def test_odd_sizes(tmp_path, size):
     path = write_timed(tmp_path / "a.mkv", [0, 500], size=size, codec="ffv1", pix_fmt="bgr0")
-    assert media.read_video(path, num_frames=2).frames.shape == (2, *size, 3)
+    assert video.read_video(path, num_frames=2).frames.shape == (2, *size, 3)
 
 
 def test_a_turned_photograph_comes_out_upright(tmp_path):

@@ -15,7 +15,7 @@ _HOME_OF = {
     "MissingFilesError": "aurora_trl.data.rows",
     "UnsafePathError": "aurora_trl.data.rows",
 }
-_MODULES = ("avsbench", "custom", "media", "refavs", "scene", "synthetic")
+_MODULES = ("avsbench", "custom", "media", "refavs", "scene", "synthetic", "video")
 
 
 def __getattr__(name):

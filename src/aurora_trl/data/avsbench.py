@@ -85,13 +85,17 @@ def _read_table(table: Path):
             names = reader.fieldnames or []
             needed = {"split", "category"} if table.name.startswith("s4") else {"split"}
             if missing := needed - set(names):
-                raise ValueError(f"{table} lacks the columns {sorted(missing)}: its header is {names}.")
+                raise ValueError(
+                    f"{table} lacks the columns {sorted(missing)}: its header is {names}. Fetch it again."
+                )
             for fields in reader:
                 where = f"{table} line {reader.line_num}"
                 if any(fields[name] is None for name in (names[0], *needed)):
                     raise ValueError(f"{where}: the row is shorter than the header. Complete it.")
                 if fields["split"] not in SPLITS:
-                    raise ValueError(f"{where}: unknown split {fields['split']!r}. AVSBench has {', '.join(SPLITS)}.")
+                    raise ValueError(
+                        f"{where}: unknown split {fields['split']!r}. AVSBench has {', '.join(SPLITS)}. Correct it."
+                    )
                 yield where, {**fields, "name": check_name(fields[names[0]], "the clip's name", where)}
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{table} is no CSV table in UTF-8 ({error}). Fetch it again.") from error

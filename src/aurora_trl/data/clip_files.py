@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
-from PIL import Image, UnidentifiedImageError
 
-from aurora_trl.constants import NUM_FRAMES
+from aurora_trl.data.headers import picture_size
+from aurora_trl.data.media import SilentAudioError, UnreadableMediaError, read_audio
+from aurora_trl.data.refavs import audio_path, frame_paths, mask_paths
 
 
-@dataclass(frozen=True)
+@dataclass
 class ClipFiles:
     """
     Attributes:
         name (`str`): of the clip.
-        problems (`dict[str, list[str]]`): "missing", "unreadable" and "mask-mismatch" files, each with its reason.
+        problems (`dict[str, list[str]]`): "missing", "unreadable", "silent" and "mask-mismatch" files.
         properties (`dict[str, object]`): what the headers say of sound and pictures.
         sound_hash (`str` or `None`): of the whole sound file.
     """
@@ -39,54 +40,46 @@ def inspect_clip(root: Path, name: str, objects: Iterable[int]) -> ClipFiles:
         name (`str`): Of the clip.
         objects (iterable of `int`): Numbers (fid) of the objects.
     """
-    media = root / "media" / name
-    clip = ClipFiles(name, sound_hash=_hash(media / "audio.wav"))
-    sizes = {image_size(media / "frames" / f"{number}.jpg", clip) for number in range(NUM_FRAMES)} - {None}
+    clip = ClipFiles(name)
+    sizes = {_size(path, clip) for path in frame_paths(root, name)} - {None}
     if len(sizes) > 1:
-        clip.add("mask-mismatch", f"{media / 'frames'}: frames of sizes {sorted(sizes)}")
+        clip.add("mask-mismatch", f"{frame_paths(root, name)[0]}, …: frames of sizes {sorted(sizes)}")
     elif sizes:
         clip.properties["frame size"] = next(iter(sizes))
-    for number in sorted(objects):
-        folder = root / "gt_mask" / name / f"fid_{number}"
-        for frame in range(NUM_FRAMES):
-            path = folder / f"{frame:05d}.png"
-            size = image_size(path, clip)
-            if size is not None and sizes and size not in sizes:
-                clip.add("mask-mismatch", f"{path}: size {size}, its frames {sorted(sizes)}")
-    _inspect_sound(media / "audio.wav", clip)
+    for path in (path for number in sorted(objects) for path in mask_paths(root, name, number)):
+        size = _size(path, clip, is_turned=False)
+        if size is not None and sizes and size not in sizes:
+            clip.add("mask-mismatch", f"{path}: size {size}, its frames {sorted(sizes)}")
+    _inspect_sound(Path(audio_path(root, name)), clip)
     return clip
 
 
-def image_size(path: Path, clip: ClipFiles) -> tuple[int, int] | None:
+def _size(path: str, clip: ClipFiles, is_turned: bool = True) -> tuple[int, int] | None:
     """(width, height) of a picture, or None and a problem of its clip."""
+    if not Path(path).is_file():
+        clip.add("missing", path)
+        return None
     try:
-        with Image.open(path) as image:
-            image.verify()
-            return image.size
-    except FileNotFoundError:
-        clip.add("missing", str(path))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        clip.add("unreadable", f"{path}: {error}")
-    return None
+        return picture_size(path, is_turned)
+    except UnreadableMediaError as error:
+        clip.add("unreadable", str(error))
+        return None
 
 
 def _inspect_sound(path: Path, clip: ClipFiles) -> None:
     if not path.is_file():
         clip.add("missing", str(path))
         return
+    clip.sound_hash = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
-        info = soundfile.info(str(path))
-    except soundfile.LibsndfileError as error:
-        clip.add("unreadable", f"{path}: {error}")
+        read_audio(path)
+    except UnreadableMediaError as error:
+        clip.add("unreadable", str(error))
         return
-    if not info.frames:
-        clip.add("unreadable", f"{path}: no samples")
-        return
+    except SilentAudioError as error:
+        clip.add("silent", str(error))
+    info = soundfile.info(str(path))
     clip.properties["sampling rate"] = info.samplerate
     clip.properties["channels"] = info.channels
     clip.properties["duration"] = round(info.frames / info.samplerate, 1)
     clip.properties["bit rate"] = round(path.stat().st_size * 8 / (info.frames / info.samplerate) / 1000)
-
-
-def _hash(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

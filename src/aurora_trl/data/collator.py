@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from aurora_trl.constants import IGNORE_INDEX
-from aurora_trl.data.media import labelled_frames, read_audio, read_frames, read_masks, read_video
+from aurora_trl.data.media import labelled_frames, read_audio, read_frames, read_masks
+from aurora_trl.data.video import read_video
 from aurora_trl.model.processing import AuroraProcessor, PreparedClip
 
 

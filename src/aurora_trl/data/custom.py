@@ -5,7 +5,7 @@ One JSON object a line. Opens no picture and no sound; a `video` is decoded when
 """
 
 import json
-import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,14 @@ from datasets import Dataset
 
 from aurora_trl.answer import render_prompt
 from aurora_trl.constants import NULL_CATEGORY
-from aurora_trl.data.rows import VIDEO_FEATURES, attach_completions, build_dataset, inside_root, require_files
+from aurora_trl.data.rows import (
+    VIDEO_FEATURES,
+    UnsafePathError,
+    attach_completions,
+    build_dataset,
+    inside_root,
+    require_files,
+)
 
 
 # The schema: key, type, meaning. docs/data.md shows it; a test keeps the two equal.
@@ -30,6 +37,8 @@ SCHEMA = {
     "completion": (str, "target answer, ending in 'It is [SEG].'"),
 }
 MAX_LISTED_ERRORS = 10
+MAX_SECONDS = 10_000_000  # more than a hundred days: a typing error
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def load_jsonl(
@@ -50,7 +59,7 @@ def load_jsonl(
 
     Returns:
         `datasets.Dataset`: columns as [`~aurora_trl.data.load_refavs`], and `video` and `seconds`. `masks` is None for
-        a row without truth, `category` None for one without class; `completion` is there if every line has one.
+        a row without truth, `category` None for one without class; `completion` is there if the lines have one.
 
     Raises:
         ValueError: listing the lines that don't fit the schema, and why.
@@ -69,9 +78,10 @@ def load_jsonl(
     if not path.is_file():
         raise ValueError(f"There is no {path}. Give a JSONL file, one JSON object a line.")
     rows, errors, uids = [], [], set()
-    for where, line in _lines(path):
+    for number, line in _lines(path):
+        where = f"{path} line {number}"
         try:
-            row = _row(line, root, where, system_prompt)
+            row = {"uid": str(number), **_row(line, root, where, system_prompt)}
             if row["uid"] in uids:
                 raise ValueError(f"{where}: the uid {row['uid']!r} occurs twice. Rename one of the two.")
         except ValueError as error:
@@ -82,27 +92,29 @@ def load_jsonl(
         uids.add(row["uid"])
         rows.append(row)
     if errors:
-        kind = type(errors[0]) if len(set(map(type, errors))) == 1 else ValueError
+        kind = UnsafePathError if all(isinstance(error, UnsafePathError) for error in errors) else ValueError
         raise kind("\n".join([*map(str, errors), *["…"] * (len(errors) == MAX_LISTED_ERRORS)]))
     if not rows:
         raise ValueError(f"{path} has no row. Write one JSON object a line.")
     if check_files:
         require_files(rows, str(path))
-    return _with_completions(build_dataset(rows, VIDEO_FEATURES), [row["completion"] for row in rows])
+    dataset = build_dataset(rows, VIDEO_FEATURES)
+    completions = {row["uid"]: row["completion"] for row in rows if row["completion"] is not None}
+    if completions and len(completions) < len(rows):
+        without = next(row["uid"] for row in rows if row["completion"] is None)
+        raise ValueError(
+            f"{path}: {len(rows) - len(completions)} of {len(rows)} lines have no `completion`, the first is that of "
+            f"uid {without!r}. Write one in every line, or in none."
+        )
+    return attach_completions(dataset, completions) if completions else dataset
 
 
-def _with_completions(dataset: Dataset, texts: list[str | None]) -> Dataset:
-    if any(text is None for text in texts):
-        return dataset
-    return attach_completions(dataset, dict(zip(dataset["uid"], texts, strict=True)))
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield f"{path} line {number}", line
+                    yield number, line
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8 ({error}). Save it as UTF-8.") from error
 
@@ -122,7 +134,7 @@ def _row(line: str, root: Path, where: str, system_prompt: str | None) -> dict[s
         "prompt": render_prompt(expression, system_prompt),
         "expression": expression.strip(),
         "category": _category(record, where),
-        "uid": record.get("uid", where.rsplit(" ", 1)[1]),
+        **({"uid": record["uid"]} if "uid" in record else {}),
         "frames": [inside_root(root, name, where) for name in record.get("frames", [])],
         "video": inside_root(root, record["video"], where) if "video" in record else None,
         "seconds": _seconds(record, where),
@@ -138,7 +150,11 @@ def _parse(line: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON ({error}). Write one JSON object a line.") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{where} is not a JSON object but {type(record).__name__}.")
+        raise ValueError(f"{where} is not a JSON object but {type(record).__name__}. Write one JSON object a line.")
+    if SURROGATE.search(json.dumps(record, ensure_ascii=False)):
+        raise ValueError(
+            f"{where} has half a character (a lone surrogate), which no file's name or text has. Correct it."
+        )
     if unknown := sorted(set(record) - set(SCHEMA)):
         raise ValueError(f"{where}: unknown keys {unknown}. Known are {', '.join(SCHEMA)}.")
     record = {key: value for key, value in record.items() if value is not None}
@@ -171,7 +187,7 @@ def _seconds(record: dict[str, Any], where: str) -> list[float] | None:
 
 def _is_time(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0
+    return is_number and 0 <= value < MAX_SECONDS  # not isfinite: it fails on whole numbers beyond float
 
 
 def _masks(record: dict[str, Any], root: Path, where: str) -> list[str | None] | None:

@@ -1,11 +1,11 @@
 """
-Pictures, sounds, masks and videos from files to arrays, with a named error for everything that can't be read.
+Pictures, sounds and masks from files to arrays, with a named error for everything that can't be read; videos are in
+`video`.
 
 Knows nothing of data sets, rows or models. Returns numpy arrays: RGB uint8 pictures, mono float32 sound, bool masks.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -14,14 +14,16 @@ import numpy as np
 import soundfile
 from jaxtyping import Bool, Float32, UInt8
 
-from aurora_trl.constants import FULL_GREY, NUM_FRAMES, SAMPLING_RATE
+from aurora_trl.constants import FULL_GREY, SAMPLING_RATE
 
 
+# First and last bytes of JPEG and PNG; programs may write a little behind the last.
+PICTURE_MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND"))
+PICTURE_TAIL = 2**16
 SAMPLE_STEPS = 2**15  # of a 16-bit sample: the one depth every sound is brought to
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz of sounds that are taken for sounds
 # 128 taps at the lower rate, 95 % of the band: no part of the input's upper band folds into the output.
 RESAMPLER_OPTIONS = {"filter_size": "128", "cutoff": "0.95"}
-TIME_TOLERANCE = 1e-4  # seconds; a frame this much before a slot still belongs to it (container clocks are rounded)
 
 
 class UnreadableMediaError(ValueError):
@@ -38,29 +40,6 @@ class SilentAudioError(ValueError):
 
 class MaskMismatchError(ValueError):
     """Masks that do not match their frames in number or size."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """
-    A decoded video.
-
-    Args:
-        frames (`np.ndarray`): (t, h, w, 3) uint8, RGB, upright.
-        waveform (`np.ndarray` or `None`):
-            (samples,) float32 in [-1, 1], mono, beginning with the video; `None` if there is no sound track.
-        timestamps (`np.ndarray`): (t,) seconds from the beginning of the video at which the frames are shown.
-        fps (`float`): Average frame rate of the file.
-        duration (`float`): Length of the video in seconds.
-        sampling_rate (`int`): Samples per second of `waveform`.
-    """
-
-    frames: UInt8[np.ndarray, "t h w 3"]
-    waveform: Float32[np.ndarray, " samples"] | None
-    timestamps: np.ndarray
-    fps: float
-    duration: float
-    sampling_rate: int
 
 
 def read_frame(path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -109,7 +88,7 @@ def read_audio(
         `np.ndarray`: (samples,) float32 in [-1, 1], in steps of 2⁻¹⁵.
     """
     try:
-        samples, rate = soundfile.read(_existing(path), dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(existing(path), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, MemoryError) as error:  # a damaged header can claim any length
         raise UnreadableMediaError(
             f"Cannot read the sound {path}: {error}. Convert it to wav; the sound of a video is read by `read_video`."
@@ -123,8 +102,8 @@ def read_audio(
         )
     if not np.isfinite(samples).all():
         raise UnreadableMediaError(f"The sound {path} has samples that are no numbers (NaN or infinite). Convert it.")
-    waveform = _quantise(_resample(samples.mean(axis=1), rate, sampling_rate))
-    return _checked_sound(waveform, path, allow_silent)
+    waveform = quantise(resample(samples.mean(axis=1), rate, sampling_rate))
+    return checked_sound(waveform, path, allow_silent)
 
 
 def read_masks(
@@ -176,8 +155,10 @@ def _read_mask(path: str | Path, size: tuple[int, int]) -> UInt8[np.ndarray, "h 
 
 
 def _decode_picture(path: str | Path, what: str, flags: int) -> np.ndarray:
+    content = Path(existing(path)).read_bytes()
+    require_whole_picture(path, content)
     try:
-        picture = cv2.imread(_existing(path), flags)
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
         reason = "the file is broken or no picture"
     except cv2.error as error:  # a header that claims more pixels than OpenCV takes
         picture, reason = None, str(error.err)
@@ -186,154 +167,19 @@ def _decode_picture(path: str | Path, what: str, flags: int) -> np.ndarray:
     return picture
 
 
-def read_video(
-    path: str | Path,
-    num_frames: int = NUM_FRAMES,
-    allow_silent: bool = False,
-    sampling_rate: int = SAMPLING_RATE,
-    seconds: Sequence[float] | None = None,
-) -> Clip:
+def require_whole_picture(path: str | Path, content: bytes) -> None:
     """
-    Read a video: the first frame of each of `num_frames` equal time slots, and its sound.
-
-    A slot in which no frame begins (a video of fewer frames) shows the frame before it.
-
-    Args:
-        path (`str` or `Path`): A file of any format FFmpeg reads.
-        num_frames (`int`, *optional*, defaults to `10`): Frames to return, if `seconds` does not choose them.
-        allow_silent (`bool`, *optional*, defaults to `False`):
-            Accept a video without sound track (`waveform` is `None`) or with a sound of zeros.
-        sampling_rate (`int`, *optional*, defaults to `16000`): Samples per second to return.
-        seconds (sequence of `float`, *optional*):
-            Times from the beginning of the video at which to take frames, in ascending order: the frame that is shown
-            then.
+    Refuses a JPEG or PNG without its end, of which decoders make a picture with grey where the rest was.
 
     Raises:
-        ValueError: for a time outside the video, or times that don't ascend.
-        MissingAudioError: if there is no sound track.
-        SilentAudioError: if its samples are all zero.
-        UnreadableMediaError: if the file is missing or broken, or shows no picture.
+        UnreadableMediaError: if it is cut off.
     """
-    if num_frames < 1:
-        raise ValueError(f"Cannot read num_frames={num_frames} frames: ask for at least one.")
-    try:
-        with av.open(_existing(path)) as container:
-            if not container.streams.video:
-                raise UnreadableMediaError(f"{path} has no pictures. Give a video, not a sound.")
-            if not container.streams.audio and not allow_silent:
-                raise MissingAudioError(
-                    f"{path} has no sound track, and the reference may be about the sound. Give its sound as a file "
-                    "of its own, or allow silent clips if you mean it."
-                )
-            begin, end = _time_span(container)
-            if seconds is None:
-                chosen = _first_of_slots(_decode(container), begin, end, num_frames)
-            else:
-                chosen = _shown_at(
-                    _decode(container), [begin + s for s in _checked_seconds(seconds, end - begin, path)]
-                )
-            frames, timestamps = _upright(chosen, container.name)
-            waveform = _decode_sound(container, begin, end, sampling_rate)
-            fps = float(container.streams.video[0].average_rate or 0)
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise UnreadableMediaError(
-            f"Cannot read the video {path}: {error}. The file is broken or of an unknown format; convert it to mp4."
-        ) from error
-    if waveform is not None:
-        waveform = _checked_sound(_quantise(waveform), path, allow_silent)
-    return Clip(frames, waveform, timestamps - begin, fps, end - begin, sampling_rate)
+    for begin, end in PICTURE_MARKS:
+        if content.startswith(begin) and end not in content[-PICTURE_TAIL:]:
+            raise UnreadableMediaError(f"The picture {path} is cut off: its end is missing. Fetch it again.")
 
 
-def _time_span(container) -> tuple[float, float]:
-    """Begin and end of the pictures in seconds, from the packets: the header's duration may be missing or wrong."""
-    stream = container.streams.video[0]
-    begin, end = np.inf, -np.inf
-    usual = float(1 / stream.average_rate) if stream.average_rate else 0.0
-    for packet in container.demux(stream):
-        if packet.pts is not None:
-            time = float(packet.pts * packet.time_base)
-            length = float(packet.duration * packet.time_base) if packet.duration else usual
-            begin, end = min(begin, time), max(end, time + length)
-    if not begin < end:
-        raise UnreadableMediaError(f"{container.name} shows no picture. Record or convert it again.")
-    return begin, end
-
-
-def _checked_seconds(seconds: Sequence[float], duration: float, path: str | Path) -> Sequence[float]:
-    if not len(seconds) or min(seconds) < 0 or max(seconds) >= duration + TIME_TOLERANCE:
-        raise ValueError(
-            f"Cannot take frames of {path} at {list(seconds)} seconds: the video lasts {duration:.3f}. Choose "
-            "at least one time from 0 to its end."
-        )
-    if list(seconds) != sorted(seconds):
-        raise ValueError(f"The times {list(seconds)} for {path} do not ascend. Sort them.")
-    return seconds
-
-
-def _decode(container) -> Iterator[av.VideoFrame]:
-    """The frames of the first video track that have a time, in order."""
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    container.seek(0)
-    return (frame for frame in container.decode(stream) if frame.pts is not None)
-
-
-def _first_of_slots(frames: Iterable[av.VideoFrame], begin: float, end: float, num_frames: int) -> list[av.VideoFrame]:
-    slots = begin + (end - begin) * np.arange(num_frames) / num_frames
-    chosen, before = [], None
-    for frame in frames:
-        # Slots that end before this frame begins show the frame before it.
-        while before and len(chosen) + 1 < num_frames and frame.time >= slots[len(chosen) + 1] - TIME_TOLERANCE:
-            chosen.append(before)
-        if frame.time >= slots[len(chosen)] - TIME_TOLERANCE:
-            chosen.append(frame)
-            if len(chosen) == num_frames:
-                break
-        before = frame
-    return chosen + [before] * (num_frames - len(chosen)) if chosen else []
-
-
-def _shown_at(frames: Iterable[av.VideoFrame], times: Sequence[float]) -> list[av.VideoFrame]:
-    chosen, before = [], None
-    for frame in frames:
-        while before is not None and len(chosen) < len(times) and frame.time > times[len(chosen)] + TIME_TOLERANCE:
-            chosen.append(before)
-        if len(chosen) == len(times):
-            break
-        before = frame
-    return chosen + [before] * (len(times) - len(chosen)) if before is not None else []
-
-
-def _upright(chosen: list[av.VideoFrame], name: str) -> tuple[UInt8[np.ndarray, "t h w 3"], np.ndarray]:
-    """Pictures as they are meant to be seen, and when each is shown."""
-    if not chosen:
-        raise UnreadableMediaError(f"{name}: none of its pictures can be decoded. Convert it again.")
-    pictures = [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in chosen]
-    if len({picture.shape for picture in pictures}) > 1:
-        raise UnreadableMediaError(f"{name} changes the size of its pictures. Convert it to one size.")
-    return np.stack(pictures), np.array([frame.time for frame in chosen])
-
-
-def _decode_sound(container, begin: float, end: float, sampling_rate: int) -> Float32[np.ndarray, " samples"] | None:
-    """The first sound track as mono, aligned with the pictures; `None` if there is none."""
-    if not container.streams.audio:
-        return None
-    container.seek(0)
-    pieces, first, rate = [], None, None
-    to_float = av.AudioResampler(format="fltp")  # not to mono: FFmpeg would make stereo louder than `read_audio` does
-    for frame in container.decode(container.streams.audio[0]):
-        if first is None:
-            first, rate = (frame.time if frame.pts is not None else begin), frame.sample_rate
-        pieces.extend(piece.to_ndarray().mean(axis=0) for piece in to_float.resample(frame))
-    if not pieces:
-        raise UnreadableMediaError(f"{container.name}: none of its sound can be decoded. Convert it again.")
-    waveform = _resample(np.concatenate(pieces), rate, sampling_rate)
-    late = round((first - begin) * sampling_rate)
-    waveform = np.pad(waveform, (late, 0)) if late > 0 else waveform[-late:]
-    return waveform[: round((end - begin) * sampling_rate)]
-
-
-def _resample(
+def resample(
     waveform: Float32[np.ndarray, " samples"], rate: int, sampling_rate: int
 ) -> Float32[np.ndarray, " resampled"]:
     """Band-limited resampling of mono sound, without delay."""
@@ -346,12 +192,13 @@ def _resample(
     return np.concatenate([piece.to_ndarray()[0] for piece in pieces])
 
 
-def _quantise(waveform: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+def quantise(waveform: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+    """Steps of 16 bits, as every sound has here."""
     steps = np.clip(np.round(waveform * SAMPLE_STEPS), -SAMPLE_STEPS, SAMPLE_STEPS - 1)
     return (steps / SAMPLE_STEPS).astype(np.float32)
 
 
-def _checked_sound(
+def checked_sound(
     waveform: Float32[np.ndarray, " samples"], path: str | Path, allow_silent: bool
 ) -> Float32[np.ndarray, " samples"]:
     if not allow_silent and not waveform.any():
@@ -362,7 +209,8 @@ def _checked_sound(
     return waveform
 
 
-def _existing(path: str | Path) -> str:
+def existing(path: str | Path) -> str:
+    """The path of a file that is there, as text."""
     if not Path(path).is_file():
         raise UnreadableMediaError(f"There is no file {path}. Check the path and that the download is complete.")
     return str(path)

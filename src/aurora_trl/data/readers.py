@@ -31,9 +31,11 @@ def load_split(root: str | Path, split: str, system_prompt: str | None = None) -
         return load_jsonl(root, system_prompt=system_prompt)
     if (root / refavs.TABLE).is_file():
         return refavs.load_refavs(root, split, system_prompt)
-    for subset in avsbench.FOLDERS:
-        if (root / f"{subset}_meta_data.csv").is_file():
-            return avsbench.load_avsbench(root, split, subset, system_prompt)
+    subsets = [subset for subset in avsbench.FOLDERS if (root / f"{subset}_meta_data.csv").is_file()]
+    if len(subsets) > 1:
+        raise ValueError(f"{root} holds the tables of {' and '.join(subsets)}: give a folder with one of them.")
+    for subset in subsets:
+        return avsbench.load_avsbench(root, split, subset, system_prompt)
     raise MissingFilesError(
         f"{root} is no data root: it has no {refavs.TABLE} (Ref-AVS), no "
         f"{' or '.join(f'{subset}_meta_data.csv' for subset in avsbench.FOLDERS)} (AVSBench: give its folder "
@@ -53,6 +55,8 @@ def load_splits(root: str | Path, splits: str, system_prompt: str | None = None)
     names = [name.strip() for name in splits.split(",")]
     if len(set(names)) < len(names) or not all(names):
         raise ValueError(f"The splits {splits!r} are not names with commas between them, each once.")
+    if Path(root).suffix == ".jsonl" and len(names) > 1:
+        raise ValueError(f"{root} has no splits, so {splits!r} would be the same rows again. Give one name.")
     return {name: load_split(root, name, system_prompt) for name in names}
 
 

@@ -8,7 +8,7 @@ import csv
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,10 +102,15 @@ def new_categories(table: str | Path) -> frozenset[str]:
     Args:
         table (`str` or `Path`): A `metadata.csv`.
     """
-    found: dict[str, set[str]] = {split: set() for split in SPLITS}
-    for row in read_table(Path(table)):
-        found[row.split].add(row.category)
-    return frozenset(found["test_u"] - found["train"] - {NULL_CATEGORY})
+    return categories_only_in_unseen(read_table(Path(table)))
+
+
+def categories_only_in_unseen(rows: Iterable[TableRow]) -> frozenset[str]:
+    """As [`new_categories`], of rows that are read already."""
+    found: dict[str, set[str]] = {"test_u": set(), "train": {NULL_CATEGORY}}
+    for row in rows:
+        found.setdefault(row.split, set()).add(row.category)
+    return frozenset(found["test_u"] - found["train"])
 
 
 def read_table(
@@ -130,7 +135,10 @@ def read_table(
         with path.open(encoding="utf-8-sig", newline="") as table:
             reader = csv.DictReader(table)
             if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-                raise ValueError(f"{path} lacks the columns {sorted(missing)}: its header is {reader.fieldnames}.")
+                raise ValueError(
+                    f"{path} lacks the columns {sorted(missing)}: its header is {reader.fieldnames}. Fetch it again, "
+                    "or add them."
+                )
             for fields in reader:
                 where = f"{path} line {reader.line_num} (uid {fields['uid']!r})"
                 if fields["split"] == UNUSED_SPLIT:
@@ -158,16 +166,18 @@ def _checked(where: str, fields: dict[str, str | None], occurrence: int) -> Tabl
     uid, split, expression = fields["uid"] or "", fields["split"], (fields["exp"] or "").strip()
     parts = uid.rsplit("_", 2)
     if len(parts) != 3 or not all(parts):
-        raise ValueError(f"{where}: the uid is not <vid>_<category>_<number>.")
+        raise ValueError(f"{where}: the uid is not <vid>_<category>_<number>. Correct or delete it.")
     clip, category, _ = parts
     if split != UNUSED_SPLIT:
         if split not in SPLITS:
-            raise ValueError(f"{where}: unknown split {split!r}. Ref-AVS has {', '.join(SPLITS)}.")
+            raise ValueError(f"{where}: unknown split {split!r}. Ref-AVS has {', '.join(SPLITS)}. Correct it.")
         if not expression:
             raise ValueError(f"{where}: the expression is empty. Give it a text, or delete the row.")
         check_name(clip, "the clip's name", where)
         if category != NULL_CATEGORY and not FID.fullmatch(fields["fid"] or ""):
-            raise ValueError(f"{where}: the object's number (fid) is {fields['fid']!r:.40}, not a whole number.")
+            raise ValueError(
+                f"{where}: the object's number (fid) is {fields['fid']!r:.40}, not a whole number. Correct it."
+            )
     return TableRow(
         where=where,
         uid=uid if occurrence <= 1 else f"{uid}#{occurrence}",
@@ -182,16 +192,28 @@ def _checked(where: str, fields: dict[str, str | None], occurrence: int) -> Tabl
 
 def _resolve(root: Path, row: TableRow, system_prompt: str | None) -> dict:
     """The row of a data set that belongs to a row of the table."""
-    media = f"{root}/media/{row.clip}"
-    masks = []
-    if row.category != NULL_CATEGORY:
-        masks = [f"{root}/gt_mask/{row.clip}/fid_{int(row.fid)}/{number:05d}.png" for number in range(NUM_FRAMES)]
+    is_null = row.category == NULL_CATEGORY
     return {
         "prompt": render_prompt(row.expression, system_prompt),
         "expression": row.expression,
         "category": row.category,
         "uid": row.uid,
-        "frames": [f"{media}/frames/{number}.jpg" for number in range(NUM_FRAMES)],
-        "audio": f"{media}/audio.wav",
-        "masks": masks,
+        "frames": frame_paths(root, row.clip),
+        "audio": audio_path(root, row.clip),
+        "masks": [] if is_null else mask_paths(root, row.clip, int(row.fid)),
     }
+
+
+def frame_paths(root: Path, clip: str) -> list[str]:
+    """One picture per second."""
+    return [f"{root}/media/{clip}/frames/{number}.jpg" for number in range(NUM_FRAMES)]
+
+
+def audio_path(root: Path, clip: str) -> str:
+    """The sound of a clip."""
+    return f"{root}/media/{clip}/audio.wav"
+
+
+def mask_paths(root: Path, clip: str, fid: int) -> list[str]:
+    """The masks of an object of a clip, one per frame."""
+    return [f"{root}/gt_mask/{clip}/fid_{fid}/{number:05d}.png" for number in range(NUM_FRAMES)]

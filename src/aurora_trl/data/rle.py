@@ -46,10 +46,14 @@ def decode_masks(encoded: Sequence[Mapping[str, Any]]) -> Bool[np.ndarray, "t h 
         InvalidRleError: if it is not a list of such masks, all of one size.
     """
     if not isinstance(encoded, list | tuple) or not encoded:
-        raise InvalidRleError(f"Masks must be a list with one run-length encoding per frame, not {encoded!r:.60}.")
+        raise InvalidRleError(
+            f"Masks must be a list with one run-length encoding per frame, not {encoded!r:.60}. Encode it again."
+        )
     masks = [_decode(record, f"frame {number}") for number, record in enumerate(encoded)]
     if len({mask.shape for mask in masks}) > 1:
-        raise InvalidRleError(f"The masks of a clip have different sizes: {sorted({mask.shape for mask in masks})}.")
+        raise InvalidRleError(
+            f"The masks of a clip have different sizes: {sorted({mask.shape for mask in masks})}. Encode them at one."
+        )
     return np.stack(masks)
 
 
@@ -61,7 +65,9 @@ def _decode(record: Any, where: str) -> Bool[np.ndarray, "h w"]:
             "`pycocotools.mask.decode`, then `aurora_trl.data.rle.encode_masks`."
         )
     if not _are_whole(size) or len(size) != 2 or not _are_whole(counts):
-        raise InvalidRleError(f"{where}: a mask is {{'size': [h, w], 'counts': [whole numbers]}}, not {record!r:.60}.")
+        raise InvalidRleError(
+            f"{where}: a mask is {{'size': [h, w], 'counts': [whole numbers]}}, not {record!r:.60}. Encode it again."
+        )
     num_pixels = size[0] * size[1]
     if not 0 < num_pixels <= MAX_PIXELS or sum(counts) != num_pixels:
         raise InvalidRleError(

@@ -75,13 +75,11 @@ def inside_root(root: Path, name: str, where: str) -> str:
     return path
 
 
-@cache
-def _real_root(root: str) -> str:
-    return os.path.realpath(root)
+_real_root = cache(os.path.realpath)
 
 
 def _is_below(path: str, root: str) -> bool:
-    real = _real_root(root)
+    real = _real_root(os.path.abspath(root))
     return path == real or path.startswith(real.rstrip(os.sep) + os.sep)
 
 

@@ -1,45 +1,41 @@
 """
 Checks every row before the first training step, so that bad data stops a run at the door and not after an hour.
 
-Reads headers only (and the first picture of a video): a file that is damaged behind its header raises its named error
-when it is decoded.
+Decodes no picture but the first of a video, and no sound: what is damaged inside raises its named error when it is
+decoded.
 """
 
 from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import soundfile
-from PIL import Image, UnidentifiedImageError
 
 from aurora_trl.constants import NUM_FRAMES
-from aurora_trl.data.media import MaskMismatchError, MissingAudioError, UnreadableMediaError, read_video
+from aurora_trl.data.headers import picture_size
+from aurora_trl.data.media import (
+    MaskMismatchError,
+    MissingAudioError,
+    UnreadableMediaError,
+)
+from aurora_trl.data.video import check_seconds, probe_video
 
 
 REQUIRED = ("prompt", "category", "frames", "masks")
 
 
-def _image_size(path: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    if path not in known:
-        try:
-            with Image.open(path) as image:
-                known[path] = image.size
-        except FileNotFoundError as error:
-            raise UnreadableMediaError(f"The image {path} does not exist: check the data root.") from error
-        except (UnidentifiedImageError, OSError) as error:
-            raise UnreadableMediaError(
-                f"The image {path} can't be read ({error}): it is truncated or no picture. Fetch it again or drop "
-                "its rows."
-            ) from error
-    return known[path]
-
-
-def _video_size(path: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
-    """(width, height) of the first frame, turned upright."""
-    if path not in known:
-        height, width = read_video(path, num_frames=1, allow_silent=True).frames.shape[1:3]
-        known[path] = (width, height)
-    return known[path]
+def _check_video(row: dict[str, Any], uid: str, allow_silent: bool) -> tuple[int, int]:
+    """(width, height) of the pictures; its sound track and its chosen moments are there."""
+    header = probe_video(row["video"])
+    if not (header.has_sound or row.get("audio") or allow_silent):
+        raise MissingAudioError(
+            f"The video {row['video']} of row {uid} has no sound track, and the policy answers from sound: give an "
+            "`audio`, or set allow_silent=True."
+        )
+    if row.get("seconds"):
+        check_seconds(row["seconds"], header.duration, row["video"])
+    return header.size
 
 
 def _check_audio(path: str | None, uid: str, allow_silent: bool, known: set[str]) -> None:
@@ -73,7 +69,7 @@ def validate_rows(rows: Iterable[dict[str, Any]], needs_completion: bool, allow_
     Raises:
         ValueError: naming the first row that can't be trained on, why, and what to do.
     """
-    sizes: dict[str, tuple[int, int]] = {}
+    frame_size, mask_size = cache(picture_size), cache(partial(picture_size, is_turned=False))
     sounds: set[str] = set()
     required = (*REQUIRED, "completion") if needs_completion else REQUIRED
     for number, row in enumerate(rows):
@@ -86,15 +82,16 @@ def validate_rows(rows: Iterable[dict[str, Any]], needs_completion: bool, allow_
         if "expression" in row and not (row["expression"] or "").strip():
             raise ValueError(f"Row {uid} has an empty expression: there is nothing to refer to. Drop the row.")
         if row.get("video"):
-            frame_sizes, num_frames = {_video_size(row["video"], sizes)}, len(row.get("seconds") or range(NUM_FRAMES))
+            frame_sizes = {_check_video(row, uid, allow_silent)}
+            num_frames = len(row.get("seconds") or range(NUM_FRAMES))
         else:
-            frame_sizes, num_frames = {_image_size(path, sizes) for path in row["frames"]}, len(row["frames"])
+            frame_sizes, num_frames = {frame_size(path) for path in row["frames"]}, len(row["frames"])
         if len(frame_sizes) > 1:
             raise UnreadableMediaError(
                 f"The frames of row {uid} have different sizes (width, height) {sorted(frame_sizes)}: extract "
                 "them again."
             )
-        mask_sizes = {_image_size(path, sizes) for path in row["masks"] if path is not None}
+        mask_sizes = {mask_size(path) for path in row["masks"] if path is not None}
         if row["masks"] and (len(row["masks"]) != num_frames or mask_sizes != frame_sizes):
             raise MaskMismatchError(
                 f"Row {uid} has {len(row['masks'])} masks of size {sorted(mask_sizes)} for {num_frames} "

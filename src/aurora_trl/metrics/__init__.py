@@ -2,6 +2,7 @@
 
 from aurora_trl.metrics.measures import f_measure, frame_iou, jaccard, null_score
 from aurora_trl.metrics.protocols import (
+    COUNTING_NAMES,
     PROTOCOLS,
     ClipScores,
     Protocol,
@@ -16,6 +17,7 @@ from aurora_trl.metrics.protocols import (
 
 
 __all__ = [
+    "COUNTING_NAMES",
     "PROTOCOLS",
     "ClipScores",
     "Protocol",

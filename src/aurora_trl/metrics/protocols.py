@@ -217,27 +217,19 @@ def score_clip(mask_logits: Array, gt_masks: Array, protocol: str | Protocol, re
     )
 
 
-def score_clip_by_counting(
-    mask_logits: Array, gt_masks: Array, protocols: Iterable[Protocol] = tuple(_PROTOCOLS)
-) -> dict[str, ClipScores]:
-    """
-    What several protocols need of one clip, each at its own size, by the name of the first protocol that counts so.
-
-    Args:
-        mask_logits, gt_masks:
-            As for [`evaluate_clips`].
-        protocols (`Iterable[Protocol]`, *optional*, defaults to all of `PROTOCOLS`):
-            Those to score.
-    """
-    first_of: dict[tuple, Protocol] = {}
-    for protocol in protocols:
-        first_of.setdefault(protocol.counting, protocol)
-    return {p.name: score_clip(mask_logits, gt_masks, p, resize=True) for p in first_of.values()}
-
-
 def counting_name(protocol: Protocol) -> str:
-    """The key of [`score_clip_by_counting`] under which a protocol's scores stand."""
+    """The first protocol that counts as this one does; under its name the scores of all of them stand."""
     return next(p.name for p in PROTOCOLS.values() if p.counting == protocol.counting)
+
+
+COUNTING_NAMES: tuple[str, ...] = tuple(dict.fromkeys(map(counting_name, PROTOCOLS.values())))
+
+
+def score_clip_by_counting(mask_logits: Array, gt_masks: Array) -> dict[str, ClipScores]:
+    """
+    What every protocol needs of one clip, each at its own size, by `COUNTING_NAMES`. Arguments: see `evaluate_clips`.
+    """
+    return {name: score_clip(mask_logits, gt_masks, name, resize=True) for name in COUNTING_NAMES}
 
 
 def mix_metrics(
