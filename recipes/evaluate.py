@@ -22,6 +22,7 @@ def main(argv=None):
     )
     device = process_state().device
     model, processor = load_policy(model_args, script_args)
+    script_args.system_prompt = script_args.system_prompt or processor.system_prompt
     return evaluate_policy(
         model.to(device),
         processor,

@@ -10,6 +10,7 @@ from pathlib import Path
 from trl import ModelConfig
 
 from aurora_trl.evaluation import EvaluationConfig, evaluate_policy
+from aurora_trl.evaluation.runner import process_state
 from aurora_trl.reasoning.cot import extend_jsonl, write_chains_of_thought
 from aurora_trl.reasoning.oracle import OracleAnnotator
 from aurora_trl.reasoning.reflection import mix_with_cot, select_failures, write_reflective_paths
@@ -22,7 +23,11 @@ def main(argv=None):
     )
     output_dir = Path(args.output_dir)
     rows = load_rows(script_args, script_args.train_split, script_args.max_train_rows)
-    evaluation = evaluate_policy(*load_policy(model_args, script_args), rows, args, folder=output_dir)
+    state = process_state()
+    model, processor = load_policy(model_args, script_args)
+    evaluation = evaluate_policy(model.to(state.device), processor, rows, args, folder=output_dir)
+    if not state.is_main_process:
+        return None
     failures = select_failures(map(asdict, evaluation.predictions))
     annotator = OracleAnnotator(data_root(script_args))
     reflective = write_reflective_paths(

@@ -49,12 +49,14 @@ def test_evaluate_reports_and_reports_again(folder, data_root, tmp_path, capsys)
         ([], "either a CHECKPOINT"),
         (["tiny", "--predictions", "x"], "either a CHECKPOINT"),
         (["tiny", "--data", "nowhere"], "is no data root"),
-        (["tiny", "--data", "nowhere", "--batch-size", "0"], "at least 1"),
+        (["tiny", "--data", "DATA", "--batch-size", "0"], "at least 1"),
+        (["tiny", "--data", "DATA", "--split", "test_s,test_s"], "each once"),
         (["--predictions", "nowhere.jsonl"], "There is no nowhere.jsonl"),
         (["--predictions", "nowhere.jsonl", "--protocol", "best"], "nowhere.jsonl"),
     ],
 )
-def test_mistakes_in_evaluate_are_named(arguments, message, tmp_path, capsys):
+def test_mistakes_in_evaluate_are_named(arguments, message, data_root, tmp_path, capsys):
+    arguments = [str(data_root) if argument == "DATA" else argument for argument in arguments]
     assert main(["evaluate", *arguments, "--out", str(tmp_path / "report")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "report").exists()

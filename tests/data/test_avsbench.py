@@ -36,6 +36,14 @@ def test_the_folder_of_a_subset_is_a_root_too(avsbench_root):
         load_split(avsbench_root, "test")
 
 
+def test_a_folder_with_both_tables_is_ambiguous(avsbench_root, tmp_path):
+    for subset, home in (("s4", "Single-source"), ("ms3", "Multi-sources")):
+        name = f"{subset}_meta_data.csv"
+        (tmp_path / name).write_bytes((avsbench_root / home / name).read_bytes())
+    with pytest.raises(ValueError, match="the tables of s4 and ms3"):
+        load_split(tmp_path, "test")
+
+
 def test_bad_tables(avsbench_root, tmp_path):
     with pytest.raises(ValueError, match="Unknown subset 'v2'"):
         load_avsbench(avsbench_root, "test", "v2")

@@ -8,6 +8,7 @@ import soundfile
 
 from aurora_trl.data import MissingFilesError, UnsafePathError, load_jsonl
 from aurora_trl.data.custom import SCHEMA
+from aurora_trl.data.readers import load_splits
 
 
 @pytest.fixture
@@ -70,7 +71,10 @@ def test_null_is_an_empty_truth(root):
         ({"video": "v.mp4", "expression": "x", "seconds": [-1]}, "times from 0 on"),
         ({"video": "v.mp4", "expression": "x", "seconds": [float("nan")]}, "times from 0 on"),
         ({"video": "v.mp4", "expression": "x", "seconds": [True]}, "times from 0 on"),
+        ({"video": "v.mp4", "expression": "x", "seconds": [10**400]}, "times from 0 on"),
         ({**FRAMES, "category": " "}, "`category` is empty"),
+        ({"video": "\ud800.mp4", "expression": "x"}, "line 1 has half a character"),
+        ({**FRAMES, "expression": "a \udfff cat"}, "line 1 has half a character"),
     ],
 )
 def test_what_does_not_fit_the_schema_is_named(root, record, message):
@@ -104,3 +108,25 @@ def test_all_errors_are_listed_at_once(root):
 def test_the_schema_is_documented():
     guide = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
     assert not [key for key, (_, meaning) in SCHEMA.items() if f"| `{key}` |" not in guide or meaning not in guide]
+
+
+def test_every_line_has_a_completion_or_none(root):
+    path = write(root, {**FRAMES, "completion": "It is [SEG]."}, {**FRAMES, "uid": "b"})
+    with pytest.raises(ValueError, match="1 of 2 lines have no `completion`, the first is that of uid 'b'"):
+        load_jsonl(path)
+
+
+def test_own_clips_have_no_splits(root):
+    path = write(root, FRAMES)
+    assert list(load_splits(path, "mine")) == ["mine"]
+    with pytest.raises(ValueError, match="has no splits"):
+        load_splits(path, "test_s,test_u")
+
+
+def test_a_relative_root_is_that_of_the_moment(root, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other")
+    write(root, {"video": "v.mp4", "expression": "x"})
+    (other / "clips.jsonl").write_bytes((root / "clips.jsonl").read_bytes())
+    for folder in (root, other):
+        monkeypatch.chdir(folder)
+        assert load_jsonl("clips.jsonl", check_files=False)[0]["video"] == "v.mp4"

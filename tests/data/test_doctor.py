@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from aurora_trl.data import synthetic
-from aurora_trl.data.doctor import OFFICIAL, diagnose, diagnose_table
+from aurora_trl.data.clip_files import ClipFiles
+from aurora_trl.data.doctor import OFFICIAL, _leaks, diagnose, diagnose_table
 
 
 @pytest.fixture
@@ -71,6 +72,16 @@ def test_damaged_files_are_found(root):
     assert diagnosis.findings[0].level == "error"
 
 
+def test_what_only_shows_when_decoding_is_found_too(root):
+    clips = sorted(path for path in (root / "media").iterdir() if "null" not in path.name)
+    soundfile.write(clips[0] / "audio.wav", np.zeros(160_000), 16_000)
+    whole = (clips[1] / "frames" / "2.jpg").read_bytes()
+    (clips[1] / "frames" / "2.jpg").write_bytes(whole[: len(whole) * 6 // 10])
+    found = codes(diagnose(root))
+    assert found["silent"].level == "error"
+    assert "2.jpg is cut off" in found["unreadable"].examples[0]
+
+
 def test_rows_that_can_not_be_used_are_listed(root):
     with (root / "metadata.csv").open("a", newline="") as table:
         csv.writer(table).writerows(
@@ -106,3 +117,14 @@ def test_an_expression_with_two_answers_is_found(root):
         rows = [["v", f"v_{category}_1", "test_s", "0", "The loudest."] for category in ("cat", "dog")]
         csv.writer(table).writerows(rows)
     assert codes(diagnose_table(root / "metadata.csv"))["ambiguous-expression"].examples == ["v: the loudest"]
+
+
+def test_values_that_no_two_clips_share_are_no_leak():
+    """From a duration of its own each clip could be told, but only by heart."""
+    clips = [ClipFiles(f"c{i}", properties={"duration": float(i), "channels": 1}) for i in range(60)]
+    assert list(_leaks(clips, {f"c{i}" for i in range(20)})) == []
+    for clip in clips[:20]:
+        clip.properties["channels"] = 2
+    (finding,) = _leaks(clips, {f"c{i}" for i in range(20)})
+    assert finding.code == "leak-channels"
+    assert "mixed to mono" in finding.fix

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from aurora_trl.data import load_jsonl, load_refavs, media
 from aurora_trl.data.clip_files import inspect_clip
 from aurora_trl.data.doctor import diagnose_table
+from aurora_trl.data.headers import picture_size
 from aurora_trl.data.media import MaskMismatchError, SilentAudioError, UnreadableMediaError
 from aurora_trl.data.rle import InvalidRleError, decode_masks
 from aurora_trl.data.rows import MissingFilesError, UnsafePathError
@@ -40,17 +41,19 @@ NASTY = st.sampled_from(
         "#",
         "_",
         "\0",
-        "\ud7ff",
+        "\ud800",
+        "\udfff.mp4",
         "٣",
         "9" * 5000,
     ]
     + ["train", "test_s", "TODO", "v_cat_1", "..\\..\\x", '"', "\n", "\r", ",", "e" * 300, "-1", "NaN", "v_null_1"]
 )
 FIELD = NASTY | st.text(max_size=12)
+TABLE_FIELD = FIELD.filter(lambda text: not any("\ud800" <= sign <= "\udfff" for sign in text))  # UTF-8 has none
 
 
-def picture_bytes() -> bytes:
-    return cv2.imencode(".png", np.arange(192, dtype=np.uint8).reshape(8, 8, 3))[1].tobytes()
+def picture_bytes(suffix: str = ".png") -> bytes:
+    return cv2.imencode(suffix, np.arange(192, dtype=np.uint8).reshape(8, 8, 3))[1].tobytes()
 
 
 def sound_bytes() -> bytes:
@@ -106,9 +109,9 @@ def assert_inside(rows, root):
 @pytest.mark.parametrize("max_examples", SIZES)
 def test_tables(max_examples, tmp_path):
     path = tmp_path / "metadata.csv"
-    line = st.lists(FIELD, max_size=7).map(",".join) | st.tuples(FIELD, FIELD, FIELD, FIELD, FIELD).map(
-        lambda fields: f"{fields[0]},{fields[1]}_{fields[2]}_1,train,{fields[3]},{fields[4]}"
-    )
+    line = st.lists(TABLE_FIELD, max_size=7).map(",".join) | st.tuples(
+        TABLE_FIELD, TABLE_FIELD, TABLE_FIELD, TABLE_FIELD, TABLE_FIELD
+    ).map(lambda fields: f"{fields[0]},{fields[1]}_{fields[2]}_1,train,{fields[3]},{fields[4]}")
     header = st.sampled_from(
         ["vid,uid,split,fid,exp", "uid,split,fid,exp", "vid,uid", "", "\ufeffvid,uid,split,fid,exp"]
     )
@@ -131,7 +134,15 @@ def test_jsonl(max_examples, tmp_path):
     keys = st.sampled_from(
         ["expression", "video", "frames", "audio", "category", "masks", "seconds", "uid", "completion", "else"]
     )
-    value = FIELD | st.lists(FIELD | st.none(), max_size=3) | st.none() | st.integers() | st.floats() | st.booleans()
+    number = st.integers() | st.floats() | st.just(10**400)
+    value = (
+        FIELD
+        | st.lists(FIELD | st.none() | number, max_size=3)
+        | st.none()
+        | st.integers()
+        | st.floats()
+        | st.booleans()
+    )
     record = st.dictionaries(keys, value, max_size=6).map(json.dumps)
     likely = st.builds(
         lambda name, other: json.dumps({"frames": [name], "audio": other, "expression": "x", "masks": [name]}),
@@ -155,10 +166,11 @@ def test_pictures(max_examples, tmp_path):
     path = tmp_path / "00000.png"
 
     @fuzz(max_examples)
-    @given(damaged(picture_bytes()))
+    @given(st.one_of(damaged(picture_bytes()), damaged(picture_bytes(".jpg"))))
     def run(content):
         path.write_bytes(content)
         only_named_errors(lambda: media.read_frame(path), path)
+        only_named_errors(lambda: picture_size(path), path)
         masks = only_named_errors(lambda: media.read_masks([path], 1, (8, 8)), path)
         assert masks is None or masks.shape == (1, 8, 8)
 

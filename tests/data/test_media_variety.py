@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from aurora_trl.data import collator, load_refavs, media, video
-from aurora_trl.data.media import MaskMismatchError, UnreadableMediaError
+from aurora_trl.data.headers import picture_size
+from aurora_trl.data.media import MaskMismatchError, MissingAudioError, UnreadableMediaError
+from aurora_trl.data.validation import validate_rows
 
 
 def write_timed(path, times, size=(48, 64), codec="mpeg4", pix_fmt="yuv420p"):
@@ -88,6 +90,53 @@ def test_a_turned_photograph_comes_out_upright(tmp_path):
     assert frame.shape == (30, 20, 3)
     assert frame[2, 17].min() > 200, "now top right"
     assert frame[2, 2].max() < 50
+    assert picture_size(tmp_path / "a.jpg") == (20, 30)
+    assert picture_size(tmp_path / "a.jpg", is_turned=False) == (30, 20)
+
+
+def test_a_turned_photograph_and_its_upright_mask_pass_the_door(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    cv2.imwrite(str(tmp_path / "m.png"), np.full((30, 20), 255, np.uint8))
+    row = {"prompt": [], "category": "cat", "frames": [str(tmp_path / "a.jpg")], "masks": [str(tmp_path / "m.png")]}
+    validate_rows([row], needs_completion=False, allow_silent=True)
+    cv2.imwrite(str(tmp_path / "m.png"), np.full((20, 30), 255, np.uint8))
+    with pytest.raises(MaskMismatchError):
+        validate_rows([row], needs_completion=False, allow_silent=True)
+
+
+def test_a_video_is_checked_at_the_door(tmp_path):
+    path = write_timed(tmp_path / "a.mkv", [0, 1000, 2000])
+    header = video.probe_video(path)
+    assert (header.size, header.has_sound) == ((64, 48), True)
+    assert header.duration == pytest.approx(2.0, abs=0.2)
+    row = {"prompt": [], "category": "cat", "frames": [], "masks": [], "video": str(path)}
+    validate_rows([row], needs_completion=False)
+    with pytest.raises(ValueError, match="the video lasts"):
+        validate_rows([{**row, "seconds": [0.0, 99.0]}], needs_completion=False)
+    with av.open(str(tmp_path / "mute.mkv"), "w") as container:
+        track = container.add_stream("mpeg4", rate=4)
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        container.mux(track.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(track.encode())
+    with pytest.raises(MissingAudioError, match="has no sound track"):
+        validate_rows([{**row, "video": str(tmp_path / "mute.mkv")}], needs_completion=False)
+    validate_rows([{**row, "video": str(tmp_path / "mute.mkv")}], needs_completion=False, allow_silent=True)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_picture_that_is_cut_off_is_no_picture(tmp_path, suffix):
+    """Decoders make one of it, with grey where the rest was."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    content = cv2.imencode(suffix, noise)[1].tobytes()
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content[: len(content) * 8 // 10])
+    for read in (media.read_frame, picture_size):
+        with pytest.raises(UnreadableMediaError, match="cut off"):
+            read(path)
+    path.write_bytes(content + b"some program's signature")
+    assert media.read_frame(path).shape == (64, 64, 3)
 
 
 def test_grey_values_are_kept_for_the_protocols_that_look_at_them(tmp_path):

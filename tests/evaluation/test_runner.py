@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aurora_trl.data import load_refavs
-from aurora_trl.data.media import read_grey_masks
+from aurora_trl.data.media import read_grey_masks, read_masks
 from aurora_trl.data.rle import decode_masks
 from aurora_trl.evaluation import EvaluationConfig, evaluate_policy, evaluate_predictions, runner
 from aurora_trl.evaluation.shards import FOLDER
@@ -76,6 +76,13 @@ def test_an_answer_without_seg_predicts_nothing(policy, processor, rows):
     free = evaluate_policy(silent, processor, visible, EvaluationConfig(**FEW))
     assert free.metrics["missing_seg_rate"] == 1.0
     assert free.metrics["J"] == free.metrics["mean_iou"] == 0.0
+    # All pixels reach the first threshold, 0, also in the official code: F of nothing is F of everything.
+    nothing = [(np.full((10, 112, 112), -1e4), read_masks(row["masks"], 10, (112, 112))) for row in visible]
+    by_hand = np.mean([1.3 * share / (0.3 * share + 1) for share in nothing[0][1].mean((1, 2))])
+    assert evaluate_clips(nothing[:1], "avsbench")["F"] == pytest.approx(by_hand)
+    expected = evaluate_clips(nothing, "avsbench", resize=True)["F"]
+    assert free.report["splits"]["rows"]["protocols"]["avsbench"]["F"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert free.report["splits"]["rows"]["protocols"]["aurora-released"]["F"]["value"] == 0.0
     assert free.predictions[0].masks is None
     forced = evaluate_policy(silent, processor, visible, EvaluationConfig(force_seg=True, **FEW))
     assert forced.metrics["missing_seg_rate"] == 0.0
@@ -146,16 +153,27 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(talker, processor, splits
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_an_unfinished_run_of_another_policy_is_not_continued(talker, processor, splits, tmp_path, monkeypatch):
+def test_an_unfinished_run_of_another_policy_is_not_continued(
+    talker, processor, splits, data_root, tmp_path, monkeypatch
+):
     rows = splits["test_s"]
     monkeypatch.setattr(runner, "write_examples", lambda *args: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         evaluate_policy(talker, processor, rows, EvaluationConfig(**FEW), folder=tmp_path)
     monkeypatch.undo()
+    prompted = load_refavs(data_root, "test_s", system_prompt="Think.").select(range(4))
+    with pytest.raises(ValueError, match="another run: rows differ"):
+        evaluate_policy(talker, processor, prompted, EvaluationConfig(**FEW), folder=tmp_path)
     with torch.no_grad():
-        talker.lm_head.weight.add_(1)
+        talker.lm_head.weight[3].add_(0.1)  # one row of a table, as training a token changes it
     with pytest.raises(ValueError, match="another run: batch_size, policy differ"):
         evaluate_policy(talker, processor, rows, EvaluationConfig(batch_size=3, **FEW), folder=tmp_path)
+    talker.to(torch.bfloat16)
+    with pytest.raises(ValueError, match="another run: policy differ"):
+        evaluate_policy(talker, processor, rows, EvaluationConfig(**FEW), folder=tmp_path)
+    (tmp_path / FOLDER / "run.json").unlink()  # as a kill while the folder is removed
+    evaluate_policy(talker.float(), processor, prompted, EvaluationConfig(**FEW), folder=tmp_path)
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_bad_requests_are_refused(policy, processor, rows):
@@ -163,6 +181,8 @@ def test_bad_requests_are_refused(policy, processor, rows):
         evaluate_policy(policy, processor, rows.select(range(1)), EvaluationConfig(protocol="best"))
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate_policy(policy, processor, rows.select([]))
+    with pytest.raises(ValueError, match="num_resamples=0"):
+        evaluate_policy(policy, processor, rows, EvaluationConfig(num_resamples=0))
     without = rows.select(range(1)).map(lambda row: {"masks": None})
     with pytest.raises(ValueError, match="has no `masks`"):
         evaluate_policy(policy, processor, without, EvaluationConfig(max_new_tokens=1))

@@ -22,15 +22,15 @@ def add(verbs) -> None:
         "checkpoint", metavar="CHECKPOINT", nargs="?", help="policy or LoRA folder; 'tiny' is the embedded one"
     )
     parser.add_argument("--predictions", metavar="FILE", help="score this predictions.jsonl, without a model")
-    parser.add_argument("--data", metavar="ROOT", help="Ref-AVS or AVSBench folder, or a .jsonl file")
+    parser.add_argument("--data", metavar="ROOT", help="Ref-AVS or AVSBench folder, .jsonl file, or 'tiny'")
     parser.add_argument("--split", default="test_s", help="one, or several with commas between (default: test_s)")
     parser.add_argument("--out", required=True, help="folder for the report")
-    parser.add_argument("--protocol", default="refavs-official", help="heads the report (default: refavs-official)")
+    parser.add_argument("--protocol", help="heads the report (default: refavs-official)")
     parser.add_argument("--force-seg", action="store_true", help="append 'It is [SEG].' where an answer has none")
     parser.add_argument("--allow-silent", action="store_true", help="accept rows without sound")
-    parser.add_argument("--max-new-tokens", type=int, default=150, help="length limit of an answer (default: 150)")
-    parser.add_argument("--batch-size", type=int, default=16, help="clips per generation (default: 16)")
-    parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")
+    parser.add_argument("--max-new-tokens", type=int, help="length limit of an answer (default: 150)")
+    parser.add_argument("--batch-size", type=int, help="clips per generation (default: 16)")
+    parser.add_argument("--resamples", type=int, dest="num_resamples", help="draws of the bootstrap (default: 1000)")
     parser.add_argument("--dtype", default="auto", help="of the weights: bfloat16, float32 (default: as saved)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
@@ -38,30 +38,42 @@ def add(verbs) -> None:
 
 def _run(arguments: argparse.Namespace) -> Outcome:
     from aurora_trl.evaluation.markdown import render_report
+    from aurora_trl.evaluation.report import finite
 
     if (arguments.checkpoint is None) == (arguments.predictions is None):
         raise ValueError("Give either a CHECKPOINT to run, or --predictions FILE to score.")
-    if arguments.resamples < 1 or arguments.batch_size < 1 or arguments.max_new_tokens < 1:
-        raise ValueError("--resamples, --batch-size and --max-new-tokens must be at least 1.")
     evaluation, is_first = _rescore(arguments) if arguments.predictions else _evaluate(arguments)
+    if not is_first:
+        return Outcome({}, is_shown=False)
     result = {
         "report": str(Path(arguments.out) / "report.json"),
         "protocol": evaluation.protocol_name,
-        **evaluation.metrics,
+        **{name: finite(value) for name, value in evaluation.metrics.items()},
     }
-    return Outcome(result, text=render_report(evaluation.report), is_shown=is_first)
+    return Outcome(result, text=render_report(evaluation.report))
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict:
+    """The options that were given; the others keep the defaults of what they are passed to."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def _data_root(arguments: argparse.Namespace) -> Path | None:
+    from aurora_trl.trainers.script import AuroraScriptArguments, data_root
+
+    return None if arguments.data is None else data_root(AuroraScriptArguments(data_root=arguments.data))
 
 
 def _rescore(arguments: argparse.Namespace):
     from aurora_trl.data.readers import find_new_categories, load_splits
     from aurora_trl.evaluation import evaluate_predictions
 
+    root = _data_root(arguments)
     evaluation = evaluate_predictions(
         arguments.predictions,
-        load_splits(arguments.data, arguments.split) if arguments.data else None,
-        protocol=arguments.protocol,
-        new_categories=find_new_categories(arguments.data) if arguments.data else (),
-        num_resamples=arguments.resamples,
+        load_splits(root, arguments.split) if root else None,
+        new_categories=find_new_categories(root) if root else (),
+        **_given(arguments, "protocol", "num_resamples"),
     )
     evaluation.write(arguments.out)
     return evaluation, True
@@ -77,21 +89,21 @@ def _evaluate(arguments: argparse.Namespace):
 
     if arguments.data is None:
         raise ValueError("A checkpoint is evaluated on data: give --data ROOT.")
-    splits = load_splits(arguments.data, arguments.split)
     config = EvaluationConfig(
-        output_dir=arguments.out,
-        protocol=arguments.protocol,
-        batch_size=arguments.batch_size,
-        max_new_tokens=arguments.max_new_tokens,
-        force_seg=arguments.force_seg,
-        allow_silent=arguments.allow_silent,
-        num_resamples=arguments.resamples,
+        **_given(arguments, "protocol", "force_seg", "allow_silent", "max_new_tokens", "batch_size", "num_resamples")
     )
-    state = process_state()
+    root, state = _data_root(arguments), process_state()
+    splits = load_splits(root, arguments.split)  # first: a mistake in the data shows before the weights are loaded
     model_args = ModelConfig(model_name_or_path=arguments.checkpoint, dtype=arguments.dtype)
     model, processor = load_policy(model_args, AuroraScriptArguments())
-    new_categories = find_new_categories(arguments.data)
+    if processor.system_prompt is not None:
+        splits = load_splits(root, arguments.split, processor.system_prompt)
     evaluation = evaluate_policy(
-        model.to(state.device), processor, splits, config, folder=arguments.out, new_categories=new_categories
+        model.to(state.device),
+        processor,
+        splits,
+        config,
+        folder=arguments.out,
+        new_categories=find_new_categories(root),
     )
     return evaluation, state.is_main_process

@@ -1,5 +1,6 @@
 """What the header of a picture says, without its pixels: for checks of whole data sets."""
 
+import io
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -23,11 +24,13 @@ def picture_size(path: str | Path, is_turned: bool = True) -> tuple[int, int]:
         UnreadableMediaError: if it is missing, no picture or cut off.
     """
     try:
-        with Image.open(path) as image:
+        content = Path(path).read_bytes()
+        require_whole_picture(path, content)
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()
+        with Image.open(io.BytesIO(content)) as image:  # after verify() nothing more can be asked
             width, height = image.size
             orientation = image.getexif().get(EXIF_ORIENTATION) if is_turned else None
-            image.verify()
-        require_whole_picture(path, Path(path).read_bytes())
     except FileNotFoundError as error:
         raise UnreadableMediaError(f"The image {path} does not exist: check the data root.") from error
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:

@@ -66,7 +66,7 @@ def inside_root(root: Path, name: str, where: str) -> str:
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise ValueError(f"{where}: {name!r} is not a path. Write the path of a file below {root}.")
-    path = os.path.join(root, name)
+    path = str(Path(root, name))
     if ".." in PurePosixPath(name.replace("\\", "/")).parts or not _is_below(os.path.realpath(path), str(root)):
         raise UnsafePathError(
             f"{where}: the path {name!r} leads out of the data root {root}. Move the file into it, or give a root "

@@ -91,4 +91,8 @@ def confidence_intervals(
         for name, value in measure(rows).items():
             drawn.setdefault(name, []).append(value)
     tail = (1 - CONFIDENCE) / 2
-    return {name: tuple(map(float, np.quantile(values, (tail, 1 - tail)))) for name, values in drawn.items()}
+    # Without interpolation, which makes a NaN of an infinite S.
+    return {
+        name: tuple(map(float, np.quantile(values, (tail, 1 - tail), method="inverted_cdf")))
+        for name, values in drawn.items()
+    }

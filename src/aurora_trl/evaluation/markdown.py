@@ -15,10 +15,11 @@ def render_report(report: Mapping[str, Any]) -> str:
     Args:
         report (`Mapping`): Of [`~aurora_trl.evaluation.report.Evaluation`].
     """
+    checkpoint = report.get("checkpoint", "not named")
     parts = [
         "# Evaluation",
-        f"Protocol **{report['protocol']}**, checkpoint `{report['checkpoint']}`. Percent; in brackets the 95 % "
-        f"interval of {report['num_resamples']} draws of the clips. S is better when it is lower.",
+        f"Protocol **{report['protocol']}**, checkpoint `{checkpoint}`. Percent; in brackets the 95 % interval of "
+        f"{report['num_resamples']} draws of the clips. S is better when it is lower.",
         _head(report),
         _published(report),
     ]

@@ -25,6 +25,7 @@ def write_examples(path: Path, rows: Sequence[Mapping[str, Any]], predictions: S
         predictions (list of [`Prediction`]): Their answers.
     """
     visible = [i for i, prediction in enumerate(predictions) if prediction.category != NULL_CATEGORY]
+    path.unlink(missing_ok=True)  # of an earlier run
     if not visible:
         return None
     ranked = sorted(visible, key=lambda i: -predictions[i].iou)

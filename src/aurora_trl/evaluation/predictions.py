@@ -13,7 +13,7 @@ from typing import Any
 
 from aurora_trl.constants import F_NUM_THRESHOLDS
 from aurora_trl.data.jsonl import read_objects
-from aurora_trl.metrics import ClipScores
+from aurora_trl.metrics import COUNTING_NAMES, ClipScores
 
 
 FREE, FORCED = "free", "forced-seg"
@@ -68,7 +68,9 @@ class Prediction:
         """
         names = {field.name for field in fields(cls)}
         if set(record) != names:
-            raise ValueError(f"it has {sorted(set(record) ^ names)} too many or too few.")
+            raise ValueError(f"its keys differ from ours in {sorted(set(record) ^ names)}.")
+        if set(record["scores"]) != set(COUNTING_NAMES):
+            raise ValueError(f"its `scores` are of {sorted(record['scores'])}, not of {', '.join(COUNTING_NAMES)}.")
         scores = {name: _scores_from_json(name, value) for name, value in record["scores"].items()}
         return cls(**{**record, "scores": scores})
 
@@ -83,9 +85,18 @@ def _scores_from_json(name: str, value: Any) -> ClipScores:
     names = {field.name for field in fields(ClipScores)}
     if not isinstance(value, dict) or set(value) != names:
         raise ValueError(f"its scores {name!r} are not {sorted(names)}.")
-    if len(value["f_curve_sum"]) != (F_NUM_THRESHOLDS if value["num_object_frames"] else 0):
-        raise ValueError(f"the curve of its scores {name!r} has {len(value['f_curve_sum'])} values.")
-    return ClipScores(**value)
+    scores, num_objects = ClipScores(**value), value["num_object_frames"]
+    if len(scores.f_curve_sum) != (F_NUM_THRESHOLDS if num_objects else 0):
+        raise ValueError(f"the curve of its scores {name!r} has {len(scores.f_curve_sum)} values.")
+    is_possible = (
+        0 <= num_objects <= scores.num_frames
+        and 0 <= scores.iou_sum <= scores.num_frames
+        and 0 <= scores.null_foreground <= scores.num_pixels
+        and all(0 <= f <= num_objects for f in scores.f_curve_sum)
+    )
+    if not is_possible:
+        raise ValueError(f"its scores {name!r} are outside of what {scores.num_frames} frames can have.")
+    return scores
 
 
 def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
@@ -109,7 +120,10 @@ def read_prediction(record: Mapping[str, Any], where: str) -> Prediction:
     try:
         return Prediction.from_json(record)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{where} is no prediction of this package: {error}") from error
+        raise ValueError(
+            f"{where} is no prediction of this package: {error} Run `aurora-trl evaluate` again, or give "
+            "--data to score its masks."
+        ) from error
 
 
 def read_records(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -118,5 +132,5 @@ def read_records(path: Path) -> list[tuple[str, dict[str, Any]]]:
         raise ValueError(f"There is no {path}. Give a predictions.jsonl that `aurora-trl evaluate` wrote.")
     records = list(read_objects(path, is_whole=True))
     if not records:
-        raise ValueError(f"{path} has no predictions.")
+        raise ValueError(f"{path} has no predictions. Run `aurora-trl evaluate` again.")
     return records

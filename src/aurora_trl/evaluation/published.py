@@ -1,7 +1,7 @@
 """Numbers of papers to stand beside ours. Percent; J, F and J&F of the seen, the unseen and the mixed split."""
 
-# Table 1 of the AURORA paper, in its order. Its Mix is the plain mean of Seen and Unseen; CRAB's and AURORA's printed
-# J&F of the Mix differ from the mean of their J and F (50.6 and 70.6) and are given as printed.
+# Table 1 of the AURORA paper, in its order; SAM2-LOVE is called SAM-LAVS there. Its Mix is the plain mean of Seen and
+# Unseen. The J&F that it prints for CRAB's Mix is not the mean of J and F (51.8); it is given as printed.
 TABLE_1 = {
     "AVSBench": ((23.2, 51.1, 37.2), (32.4, 54.7, 43.5), (27.8, 52.9, 40.3)),
     "AVSegFormer": ((33.5, 47.0, 40.2), (36.1, 50.1, 43.1), (34.8, 48.6, 41.7)),

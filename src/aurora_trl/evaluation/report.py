@@ -93,7 +93,7 @@ class Evaluation:
             "protocol": self.protocol_name,
             **self.settings,
             "versions": {name: importlib.metadata.version(name) for name in ("aurora_trl", "torch", "transformers")},
-            **{name: _finite(value) for name, value in self.metrics.items()},
+            **{name: finite(value) for name, value in self.metrics.items()},
             "num_resamples": self.num_resamples,
             "splits": {split: self._describe(predictions) for split, predictions in self.splits.items()},
             "mix": {self._name(p): self._mix(p) for p in PROTOCOLS.values()}
@@ -175,9 +175,9 @@ def _categories(predictions: Sequence[Prediction]) -> list[str]:
 
 
 def _valued(value: float, interval: tuple[float, float]) -> dict[str, float | None]:
-    return {"value": _finite(value), "low": _finite(interval[0]), "high": _finite(interval[1])}
+    return {"value": finite(value), "low": finite(interval[0]), "high": finite(interval[1])}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """None for S over a background of no pixel, which JSON can't say."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -108,19 +108,29 @@ def evaluate_policy(
     config = config or EvaluationConfig()
     protocol = resolve_protocol(config.protocol)
     splits = rows if isinstance(rows, Mapping) else {"rows": rows}
+    if config.batch_size < 1 or config.num_resamples < 1 or config.max_new_tokens < 1:
+        raise ValueError(
+            f"batch_size={config.batch_size}, num_resamples={config.num_resamples} and "
+            f"max_new_tokens={config.max_new_tokens} must all be at least 1."
+        )
     if not splits or not all(map(len, splits.values())):
         raise ValueError(f"There is nothing to evaluate in {', '.join(splits) or 'no split'}: a split has no rows.")
     state = process_state()
     batches = list(_cut(splits, config.batch_size))
     shards = None
     if folder is not None:
-        shards = Shards(Path(folder), _identify(model, splits, config), state.process_index)
-    state.wait_for_everyone()  # nobody writes before everybody has read what was there
-    finished = shards.read() if shards else {}
+        shards = Shards(Path(folder), _identify(model, processor, splits, config), state.process_index)
     state.wait_for_everyone()
+    finished = shards.read() if shards else {}
+    state.wait_for_everyone()  # nobody writes before everybody has read what was there
     own = [batch for batch in batches if batch.number % state.num_processes == state.process_index]
     records = _answer([batch for batch in own if batch.number not in finished], model, processor, config, shards)
     finished |= dict(gather_object(list(records.items())))
+    if missing := sorted({batch.number for batch in batches} - set(finished)):
+        raise ValueError(
+            f"{len(missing)} of {len(batches)} batches were finished where this process can't see them. Give all "
+            f"processes one output folder, or delete {folder} to start anew."
+        )
     predictions = [Prediction.from_json(record) for number in sorted(finished) for record in finished[number]]
     evaluation = Evaluation(
         predictions=predictions,
@@ -149,12 +159,19 @@ def _cut(splits: Mapping[str, Dataset], batch_size: int) -> Iterator[_Batch]:
             batch_number += 1
 
 
-def _identify(model: AuroraModel, splits: Mapping[str, Dataset], config: EvaluationConfig) -> dict[str, Any]:
+def _identify(
+    model: AuroraModel, processor: AuroraProcessor, splits: Mapping[str, Dataset], config: EvaluationConfig
+) -> dict[str, Any]:
     """What makes two runs give the same predictions."""
-    rows = [[split, row["uid"], row["expression"], row["category"]] for split in splits for row in splits[split]]
+
+    def digest(value: Any) -> str:
+        return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
     return {
         "policy": digest_policy(model),
-        "rows": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        "configuration": digest(model.config.to_dict()),
+        "processor": digest([processor.backbone_processor.to_dict(), processor.sam_image_size]),
+        "rows": digest([[split, list(dataset)] for split, dataset in splits.items()]),
         "batch_size": config.batch_size,
         "max_new_tokens": config.max_new_tokens,
         "force_seg": config.force_seg,
@@ -173,6 +190,8 @@ def _answer(
     records = {}
     was_training = model.training
     model.eval()
+    if shards:
+        shards.open()
     is_quiet = not process_state().is_main_process
     try:
         for batch in tqdm(batches, desc=config.description, leave=False, disable=is_quiet):
@@ -183,6 +202,8 @@ def _answer(
                 shards.append(batch.number, records[batch.number])
     finally:
         model.train(was_training)
+        if shards:
+            shards.close()
     return records
 
 

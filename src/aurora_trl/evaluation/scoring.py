@@ -17,7 +17,7 @@ from aurora_trl.metrics import frame_iou, score_clip_by_counting
 
 
 # Logits whose sigmoid is 0 and 1 in float32: an answer without a [SEG] predicts nothing, and what a mask without
-# logits predicts.
+# logits predicts. The F of nothing is not 0 under most protocols: every pixel reaches their first threshold, 0.
 NOTHING, CERTAIN = -1e4, 1e4
 
 
@@ -59,8 +59,9 @@ def score_answer(
         raise ValueError(
             f"Row {row['uid']} has no `masks` or no `category`: without the truth an answer can't be scored. Add them."
         )
+    grey = read_grey_masks(row["masks"], num_frames=size[0], size=size[1:])
     labelled = labelled_frames(row["masks"], size[0])
-    grey = read_grey_masks(row["masks"], num_frames=size[0], size=size[1:])[labelled]
+    grey = grey[labelled]
     has_seg = mask_logits is not None
     logits = mask_logits.float().cpu() if has_seg else torch.full(size, NOTHING)
     masks: Bool[np.ndarray, "t h w"] = (logits > 0).numpy()
