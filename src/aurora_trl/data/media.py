@@ -93,8 +93,6 @@ def read_audio(
         raise UnreadableMediaError(
             f"Cannot read the sound {path}: {error}. Convert it to wav; the sound of a video is read by `read_video`."
         ) from error
-    if not len(samples):
-        raise UnreadableMediaError(f"The sound {path} has no samples. Extract it again.")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise UnreadableMediaError(
             f"The sound {path} claims {rate} samples per second, which no sound has ({MIN_RATE} to {MAX_RATE}): its "
@@ -183,13 +181,13 @@ def resample(
     waveform: Float32[np.ndarray, " samples"], rate: int, sampling_rate: int
 ) -> Float32[np.ndarray, " resampled"]:
     """Band-limited resampling of mono sound, without delay."""
-    if rate == sampling_rate:
+    if rate == sampling_rate or not len(waveform):
         return waveform
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=sampling_rate, options=RESAMPLER_OPTIONS)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None]), format="fltp", layout="mono")
     frame.sample_rate = rate
     pieces = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    return np.concatenate([piece.to_ndarray()[0] for piece in pieces] or [waveform[:0]])
 
 
 def quantise(waveform: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
@@ -201,6 +199,8 @@ def quantise(waveform: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "
 def checked_sound(
     waveform: Float32[np.ndarray, " samples"], path: str | Path, allow_silent: bool
 ) -> Float32[np.ndarray, " samples"]:
+    if not len(waveform):
+        raise UnreadableMediaError(f"The sound {path} has no samples, or too few for one of ours. Extract it again.")
     if not allow_silent and not waveform.any():
         raise SilentAudioError(
             f"The sound of {path} is silent: every sample is zero. Extract it again, or allow silent clips if you "
