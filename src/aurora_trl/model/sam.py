@@ -17,6 +17,8 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aurora_trl.model.tensor_files import load_tensors
+
 
 # Pixel statistics of the published SAM (segment_anything/build_sam.py), in 0–255 RGB.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -149,11 +151,13 @@ def load_sam(variant: str, checkpoint_path: str, image_size: int = 1024) -> Sam:
         ValueError: if a tensor is missing, unexpected or of another shape; the message names it.
     """
     sam = build_sam({"variant": variant, "image_size": 1024})
-    state_dict = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+    state_dict = load_tensors(checkpoint_path)
     try:
         sam.load_state_dict(state_dict, strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{checkpoint_path} does not fit a SAM {variant}: {error}") from error
+        raise ValueError(
+            f"{checkpoint_path} does not fit a SAM {variant}: {error}. Name the file's variant, or fetch it again."
+        ) from error
     return resize_sam(sam, image_size)
 
 

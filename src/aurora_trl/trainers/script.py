@@ -15,18 +15,17 @@ from pathlib import Path
 
 from datasets import Dataset
 from peft import PeftModel
-from transformers import AutoConfig, AutoTokenizer, TrainingArguments
+from transformers import TrainingArguments
 from trl import ModelConfig, TrlParser
 
 from aurora_trl import tiny_checkpoint
 from aurora_trl.answer import render_answer
-from aurora_trl.backbones.base import backbone_model_class, backbone_processor_class
 from aurora_trl.data import attach_completions, synthetic
 from aurora_trl.data.readers import load_split, load_splits
 from aurora_trl.model.configuration import AuroraConfig
+from aurora_trl.model.conversion import join_backbone, read_model_type
 from aurora_trl.model.modeling import AuroraModel
 from aurora_trl.model.processing import AuroraProcessor
-from aurora_trl.model.sam import load_sam
 from aurora_trl.reasoning.cot import read_jsonl
 from aurora_trl.reasoning.oracle import OracleAnnotator
 
@@ -199,12 +198,21 @@ def load_policy(
 
 
 def _load_whole(folder: str, dtype: str, arguments: AuroraScriptArguments) -> tuple[AuroraModel, AuroraProcessor]:
-    config_file = Path(folder) / "config.json"
-    if not config_file.is_file():
-        raise ValueError(f"{folder} is no checkpoint: it has no config.json. Give a policy folder, or 'tiny'.")
-    if json.loads(config_file.read_text())["model_type"] == AuroraConfig.model_type:
+    if read_model_type(folder) == AuroraConfig.model_type:
         return AuroraModel.from_pretrained(folder, dtype=dtype), AuroraProcessor.from_pretrained(folder)
-    return _join(folder, dtype, arguments)
+    if arguments.sam_checkpoint is None:
+        raise ValueError(
+            f"{folder} holds a backbone without SAM: give `--sam_checkpoint sam_vit_h_4b8939.pth` (and "
+            "`--sam_variant`) to join one."
+        )
+    return join_backbone(
+        folder,
+        arguments.sam_checkpoint,
+        arguments.sam_variant,
+        arguments.sam_image_size,
+        dtype,
+        arguments.system_prompt,
+    )
 
 
 def load_teacher(model_args: ModelConfig, arguments: AuroraScriptArguments) -> AuroraModel:
@@ -212,24 +220,3 @@ def load_teacher(model_args: ModelConfig, arguments: AuroraScriptArguments) -> A
     if arguments.teacher is None:
         raise ValueError("Stage 1 needs a teacher: train one with recipes/sft.py and pass `--teacher FOLDER`.")
     return load_policy(model_args, arguments, arguments.teacher)[0]
-
-
-def _join(folder: str, dtype: str, arguments: AuroraScriptArguments) -> tuple[AuroraModel, AuroraProcessor]:
-    if arguments.sam_checkpoint is None:
-        raise ValueError(
-            f"{folder} holds a backbone without SAM: give `--sam_checkpoint sam_vit_h_4b8939.pth` (and "
-            "`--sam_variant`) to join one."
-        )
-    family = AutoConfig.from_pretrained(folder).model_type
-    backbone = backbone_model_class(family).from_pretrained(folder, dtype=dtype)
-    processor_class = backbone_processor_class(family)
-    if (Path(folder) / "processor_config.json").is_file():
-        backbone_processor = processor_class.from_pretrained(folder)
-    else:  # released folders hold a tokenizer only
-        backbone_processor = processor_class.from_config(backbone.config, AutoTokenizer.from_pretrained(folder))
-    processor = AuroraProcessor(backbone_processor, arguments.sam_image_size, arguments.system_prompt)
-    if processor.seg_token_id >= backbone.get_input_embeddings().weight.shape[0]:
-        backbone.resize_token_embeddings(processor.seg_token_id + 1)
-    sam = load_sam(arguments.sam_variant, arguments.sam_checkpoint, arguments.sam_image_size).to(backbone.dtype)
-    sam_config = {"variant": arguments.sam_variant, "image_size": arguments.sam_image_size}
-    return AuroraModel.from_parts(backbone, sam, sam_config, processor.seg_token_id), processor
