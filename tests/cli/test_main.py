@@ -79,7 +79,17 @@ def test_the_doctor_fails_on_a_damaged_folder(data_root, tmp_path, capsys):
     assert main(["doctor", str(tmp_path / "nowhere")]) == 2
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["synth", "--help"], ["doctor", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["convert", "--help"],
+        ["merge", "--help"],
+        ["synth", "--help"],
+        ["doctor", "--help"],
+        ["evaluate", "--help"],
+    ],
+)
 def test_help_teaches(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from aurora_trl.cli import doctor, evaluate, synth
+from aurora_trl.cli import convert, doctor, evaluate, merge, synth
 from aurora_trl.cli.outcome import Outcome
 
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="aurora-trl", description="Reasoning audio-visual segmentation, trained with TRL."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for verb in (synth, doctor, evaluate):
+    for verb in (synth, doctor, evaluate, convert, merge):
         verb.add(verbs)
     arguments = parser.parse_args(argv)
     try:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, ProcessorMixin
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 from aurora_trl.backbones.base import backbone_model_class, backbone_processor_class
 from aurora_trl.backbones.videollama2.state_dict import UNUSED_KEYS
 from aurora_trl.model.configuration import AuroraConfig
 from aurora_trl.model.modeling import AuroraModel
 from aurora_trl.model.processing import AuroraProcessor
-from aurora_trl.model.released import policy_state, read_released_checkpoint
+from aurora_trl.model.released import FILE_NAME, policy_state, read_released_checkpoint
 from aurora_trl.model.sam import load_sam
 
 
@@ -47,6 +47,26 @@ def load_backbone_processor(folder: str | Path, config: PreTrainedConfig) -> Pro
     return processor_class.from_config(config, AutoTokenizer.from_pretrained(folder))
 
 
+def load_bare_backbone(folder: str | Path, dtype: Any = None) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """
+    A backbone's folder, as released or as saved by transformers.
+
+    Args:
+        folder (`str` or `Path`): Config, weights and tokenizer.
+        dtype (`str` or `torch.dtype`, *optional*): Of the weights.
+    """
+    read_model_type(folder)
+    family = AutoConfig.from_pretrained(folder).model_type
+    backbone = backbone_model_class(family).from_pretrained(folder, dtype=dtype)
+    return backbone, load_backbone_processor(folder, backbone.config)
+
+
+def is_released(path: str | Path) -> bool:
+    """Whether this is, or holds, a released AURORA checkpoint."""
+    path = Path(path)
+    return path.suffix == ".pt" or (path.is_dir() and next(path.rglob(FILE_NAME), None) is not None)
+
+
 def join_backbone(
     folder: str | Path,
     sam_checkpoint: str | Path,
@@ -72,9 +92,8 @@ def join_backbone(
         system_prompt (`str`, *optional*):
             System turn before every prompt.
     """
-    family = AutoConfig.from_pretrained(folder).model_type
-    backbone = backbone_model_class(family).from_pretrained(folder, dtype=dtype)
-    processor = AuroraProcessor(load_backbone_processor(folder, backbone.config), sam_image_size, system_prompt)
+    backbone, backbone_processor = load_bare_backbone(folder, dtype)
+    processor = AuroraProcessor(backbone_processor, sam_image_size, system_prompt)
     if processor.seg_token_id >= backbone.get_input_embeddings().weight.shape[0]:
         backbone.resize_token_embeddings(processor.seg_token_id + 1)
     sam = load_sam(sam_variant, sam_checkpoint, sam_image_size).to(backbone.dtype)

@@ -189,7 +189,13 @@ def load_policy(
     if adapter_config.is_file():
         base = json.loads(adapter_config.read_text())["base_model_name_or_path"]
         model, processor = load_policy(model_args, arguments, base)
-        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        try:
+            model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(
+                f"The LoRA folder {folder} does not fit its base {base}: {error}. It was trained from another base; "
+                "correct `base_model_name_or_path` in its adapter_config.json."
+            ) from error
         model.config._name_or_path = folder
     else:
         model, processor = _load_whole(folder, model_args.dtype, arguments)
