@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import cv2
+from trl import ModelConfig
 
-from aurora_trl import AuroraModel, AuroraProcessor
 from aurora_trl.answer import parse
 from aurora_trl.constants import NUM_FRAMES
-from aurora_trl.data.media import read_audio, read_frame
+from aurora_trl.data.media import MissingAudioError, SilentAudioError, read_audio, read_frame
 from aurora_trl.data.video import read_video
-from aurora_trl.trainers.script import policy_folder
+from aurora_trl.trainers.script import AuroraScriptArguments, load_policy
 from aurora_trl.viz import contact_sheet, overlay_masks
 
 
@@ -49,9 +49,9 @@ def read_clip(arguments: argparse.Namespace):
 def main(argv=None):
     arguments = parse_arguments(argv)
     frames, waveform = read_clip(arguments)
-    folder = policy_folder(arguments.checkpoint)
-    model, processor = AuroraModel.from_pretrained(folder).eval(), AuroraProcessor.from_pretrained(folder)
-    result = model.segment(frames, waveform, arguments.text, processor, allow_silent=arguments.allow_silent)
+    model_args = ModelConfig(model_name_or_path=arguments.checkpoint, dtype="auto")
+    model, processor = load_policy(model_args, AuroraScriptArguments())
+    result = model.eval().segment(frames, waveform, arguments.text, processor, allow_silent=arguments.allow_silent)
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     for i, picture in enumerate(overlay_masks(frames, result.masks)):
@@ -66,11 +66,14 @@ def main(argv=None):
         "covered": result.masks.mean(axis=(1, 2)).round(4).tolist(),
     }
     (out / "answer.json").write_text(json.dumps(answer, indent=2) + "\n")
+    sys.stdout.write(f"{result.text}\n{out / 'sheet.png'}\n")
     return answer
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (MissingAudioError, SilentAudioError) as error:
         sys.exit(f"segment_a_clip: {error} (--allow-silent goes on without sound, --audio gives another sound)")
+    except (ValueError, OSError) as error:
+        sys.exit(f"segment_a_clip: {error}")

@@ -22,8 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import HfArgumentParser
 
+from aurora_trl.trainers.script import run_recipe
+
 
 HERE = Path(__file__).parent / "tiny"
+MARKER = ".demo"  # of a folder that the next demo may replace
 COLUMNS = ("J", "F", "J&F", "category_accuracy", "format_rate")
 
 
@@ -99,8 +102,12 @@ class Demo:
 def main(argv=None):
     (config,) = HfArgumentParser(DemoConfig).parse_args_into_dataclasses(sys.argv[1:] if argv is None else argv)
     output_dir = Path(config.output_dir)
-    if (output_dir / "base").is_dir():
+    if output_dir.is_dir() and any(output_dir.iterdir()):
+        if not (output_dir / MARKER).is_file():
+            raise ValueError(f"{output_dir} holds something else than an earlier demo. Choose another --output_dir.")
         shutil.rmtree(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / MARKER).touch()
     demo = Demo(output_dir)
     demo.console.print(demo.run())
     pictures = sorted((output_dir / "grpo" / "rollouts").glob("*.png"))
@@ -109,4 +116,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_recipe(main)

@@ -17,6 +17,7 @@ from aurora_trl.trainers.script import (
     load_teacher,
     load_training_rows,
     parse_recipe,
+    run_recipe,
 )
 
 
@@ -42,4 +43,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_recipe(main)

@@ -11,7 +11,14 @@ from trl import ModelConfig, get_peft_config
 
 from aurora_trl import AuroraGRPOConfig, AuroraGRPOTrainer
 from aurora_trl.rewards import class_reward, format_reward, iou_reward
-from aurora_trl.trainers.script import AuroraScriptArguments, load_eval_rows, load_policy, load_rows, parse_recipe
+from aurora_trl.trainers.script import (
+    AuroraScriptArguments,
+    load_eval_rows,
+    load_policy,
+    load_rows,
+    parse_recipe,
+    run_recipe,
+)
 
 
 def main(argv=None):
@@ -34,4 +41,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_recipe(main)

@@ -11,7 +11,7 @@ from aurora_trl.data.synthetic import read_scenes
 from aurora_trl.reasoning.oracle import imagine
 from aurora_trl.trainers.language_pretraining import LanguagePretrainingConfig, pretrain_language
 from aurora_trl.trainers.sam_pretraining import SamPretrainingConfig, pretrain_sam
-from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_rows, parse_recipe
+from aurora_trl.trainers.script import AuroraScriptArguments, data_root, load_rows, parse_recipe, run_recipe
 from aurora_trl.trainers.tiny import TinyPolicyConfig, build_tiny_policy
 from aurora_trl.trainers.tower_pretraining import TowerPretrainingConfig, pretrain_towers
 
@@ -41,4 +41,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_recipe(main)

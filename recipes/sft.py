@@ -16,6 +16,7 @@ from aurora_trl.trainers.script import (
     load_policy,
     load_training_rows,
     parse_recipe,
+    run_recipe,
 )
 
 
@@ -38,4 +39,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_recipe(main)

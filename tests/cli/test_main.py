@@ -37,6 +37,8 @@ def test_evaluate_reports_and_reports_again(folder, data_root, tmp_path, capsys)
     assert main(["evaluate", folder, *data, "--out", str(out), "--max-new-tokens", "2"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])  # the fixtures' libraries have written to stdout too
     assert {"S", "J", "category_accuracy", "report", "protocol"} <= set(result)
+    assert main(["evaluate", "--predictions", str(out / "predictions.jsonl"), "--out", str(out)]) == 2
+    capsys.readouterr()
     again = ["evaluate", "--predictions", str(out / "predictions.jsonl"), *data, "--out", str(tmp_path / "again")]
     assert main(again) == 0
     assert json.loads(capsys.readouterr().out) == {**result, "report": str(tmp_path / "again" / "report.json")}
@@ -52,6 +54,8 @@ def test_evaluate_reports_and_reports_again(folder, data_root, tmp_path, capsys)
         (["tiny", "--data", "DATA", "--batch-size", "0"], "at least 1"),
         (["tiny", "--data", "DATA", "--split", "test_s,test_s"], "each once"),
         (["--predictions", "nowhere.jsonl"], "There is no nowhere.jsonl"),
+        (["--predictions", "nowhere.jsonl", "--force-seg"], "force_seg change how answers are made"),
+        (["--predictions", "nowhere.jsonl", "--split", "test_s"], "give --data, too"),
         (["--predictions", "nowhere.jsonl", "--protocol", "best"], "nowhere.jsonl"),
     ],
 )
@@ -76,6 +80,8 @@ def test_the_doctor_fails_on_a_damaged_folder(data_root, tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 1
     assert "missing" in capsys.readouterr().out
     assert main(["doctor"]) == 2
+    assert main(["doctor", str(tmp_path / "metadata.csv")]) == 2
+    assert "--metadata" in capsys.readouterr().err
     assert main(["doctor", str(tmp_path / "nowhere")]) == 2
 
 

@@ -73,6 +73,7 @@ def test_null_is_an_empty_truth(root):
         ({"video": "v.mp4", "expression": "x", "seconds": [True]}, "times from 0 on"),
         ({"video": "v.mp4", "expression": "x", "seconds": [10**400]}, "times from 0 on"),
         ({**FRAMES, "category": " "}, "`category` is empty"),
+        ({**FRAMES, "category": "null", "masks": ["m0.png", "m1.png"]}, "refers to nothing"),
         ({"video": "\ud800.mp4", "expression": "x"}, "line 1 has half a character"),
         ({**FRAMES, "expression": "a \udfff cat"}, "line 1 has half a character"),
     ],
@@ -129,4 +130,4 @@ def test_a_relative_root_is_that_of_the_moment(root, tmp_path_factory, monkeypat
     (other / "clips.jsonl").write_bytes((root / "clips.jsonl").read_bytes())
     for folder in (root, other):
         monkeypatch.chdir(folder)
-        assert load_jsonl("clips.jsonl", check_files=False)[0]["video"] == "v.mp4"
+        assert load_jsonl("clips.jsonl", check_files=folder == root)[0]["video"] == "v.mp4"

@@ -40,6 +40,9 @@ def test_the_official_table(shared_dir):
     assert found["duplicate-uid"].count == 11
     assert found["unused-row"].count == 25
     assert "official-counts" not in found
+    # Counted by hand from the names of the clips, without null rows.
+    assert found["shared-source-test_s"].count == len(found["shared-source-test_s"].examples) == 158
+    assert found["shared-source-test_u"].count == 20
 
 
 def test_a_shortened_official_table_is_noticed(shared_dir, tmp_path):
@@ -128,3 +131,10 @@ def test_values_that_no_two_clips_share_are_no_leak():
     (finding,) = _leaks(clips, {f"c{i}" for i in range(20)})
     assert finding.code == "leak-channels"
     assert "mixed to mono" in finding.fix
+
+
+def test_a_table_without_rows_is_an_error(tmp_path):
+    (tmp_path / "metadata.csv").write_text("vid,uid,split,fid,exp\n")
+    diagnosis = diagnose_table(tmp_path / "metadata.csv")
+    assert not diagnosis.is_healthy
+    assert set(codes(diagnosis)) == {"no-rows"}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,6 +102,42 @@ def test_sft_then_distill_then_grpo_then_evaluate(folder, data, tmp_path):
     assert report["splits"]["test_u"]["new_categories"]["num_rows"] == 3
 
 
+def test_a_users_mistake_is_one_line(tmp_path):
+    command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--data_root", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("evaluate.py: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_config_with_an_equals_sign(tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("max_eval_rows: 3\n")
+    arguments, _ = parse_recipe((AuroraScriptArguments, ModelConfig), ROOT / "none.yaml", [f"--config={config}"])
+    assert arguments.max_eval_rows == 3
+
+
+def test_the_demo_replaces_nothing_but_a_demo(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="something else than an earlier demo"):
+        load_recipe("demo").main(["--output_dir", str(tmp_path)])
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("recipe", ["sft", "distill", "grpo", "evaluate"])
+def test_bfloat16_weights(recipe, folder, data, tmp_path):
+    """As the recipes for VideoLLaMA2 load them; SAM's position grid is float32 whatever the weights are."""
+    options = [*data, "--model_name_or_path", folder, "--dtype", "bfloat16", "--output_dir", str(tmp_path / "out")]
+    if recipe == "distill":
+        options += ["--teacher", folder]
+    if recipe == "grpo":
+        options += ["--num_generations", "2", "--max_completion_length", "6"]
+    options += ["--max_eval_rows", "2", "--num_resamples", "2"] if recipe == "evaluate" else QUICK
+    result = load_recipe(recipe).main(options)
+    assert result is not None
+
+
 def test_transfer_to_avsbench_s4(folder, avsbench_root, tmp_path):
     """Section 4.4: GRPO on clips of which one frame has a truth, then its own protocol on clips of which all have."""
     data = ["--data_root", str(avsbench_root / "Single-source"), "--model_name_or_path", folder]
@@ -128,6 +165,7 @@ def test_a_lora_folder_loads_merged(folder, data, tmp_path, policy):
         ModelConfig(model_name_or_path=str(tmp_path / "lora"), dtype="float32"), AuroraScriptArguments()
     )
     assert processor.seg_token_id == model.seg_token_id
+    assert model.name_or_path == str(tmp_path / "lora"), "what a report calls it"
     merged = trainer.model.merge_and_unload()
     changed = 0
     for (name, loaded), expected, before in zip(

@@ -44,6 +44,7 @@ def test_another_programs_masks_are_scored(rows, tmp_path):
         expected = evaluate_clips(clips, protocol, resize=True)
         assert {name: again.metrics[name] for name in expected} == pytest.approx(expected, abs=1e-6)
     assert evaluation.metrics["missing_seg_rate"] == 1 / 5
+    assert "category_accuracy" not in evaluation.metrics, "there is no text"
     assert 0.3 < evaluation.metrics["J"] < 0.9
 
 

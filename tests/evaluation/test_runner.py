@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from aurora_trl.data import load_refavs
 from aurora_trl.data.media import read_grey_masks, read_masks
 from aurora_trl.data.rle import decode_masks
 from aurora_trl.evaluation import EvaluationConfig, evaluate_policy, evaluate_predictions, runner
+from aurora_trl.evaluation.markdown import render_report
 from aurora_trl.evaluation.shards import FOLDER
 from aurora_trl.metrics import PROTOCOLS, evaluate_clips
 
@@ -174,6 +177,35 @@ def test_an_unfinished_run_of_another_policy_is_not_continued(
     (tmp_path / FOLDER / "run.json").unlink()  # as a kill while the folder is removed
     evaluate_policy(talker.float(), processor, prompted, EvaluationConfig(**FEW), folder=tmp_path)
     assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_repaired_truth_is_another_run(talker, processor, data_root, tmp_path, monkeypatch):
+    root = shutil.copytree(data_root, tmp_path / "data")
+    rows = load_refavs(root, "test_s").select(range(3))
+    monkeypatch.setattr(runner, "write_examples", lambda *args: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        evaluate_policy(talker, processor, rows, EvaluationConfig(**FEW), folder=tmp_path / "out")
+    mask = next(row["masks"][0] for row in rows if row["masks"])
+    os.utime(mask, (1, 1))
+    with pytest.raises(ValueError, match="another run: files differ"):
+        evaluate_policy(talker, processor, rows, EvaluationConfig(**FEW), folder=tmp_path / "out")
+
+
+def test_a_run_that_finished_nothing_blocks_nothing(talker, processor, splits, tmp_path, monkeypatch):
+    rows = splits["test_s"]
+    monkeypatch.setattr(runner, "generate_and_segment", lambda *args, **kwargs: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        evaluate_policy(talker, processor, rows, EvaluationConfig(**FEW), folder=tmp_path)
+    monkeypatch.undo()
+    evaluate_policy(talker, processor, rows, EvaluationConfig(batch_size=2, **FEW), folder=tmp_path)
+    assert (tmp_path / "report.json").is_file()
+
+
+def test_one_clip_has_no_interval(talker, processor, splits):
+    evaluation = evaluate_policy(talker, processor, splits["test_s"].select(range(1)), EvaluationConfig(**FEW))
+    metrics = evaluation.report["splits"]["rows"]["metrics"]
+    assert metrics["J"]["low"] is metrics["J"]["high"] is metrics["category_accuracy"]["low"] is None
+    assert "[" not in render_report(evaluation.report).split("\n\n")[2]
 
 
 def test_bad_requests_are_refused(policy, processor, rows):

@@ -50,6 +50,19 @@ def test_reflective_paths(tmp_path):
     assert [made["trigger"] for made in other.values()] != [made["trigger"] for made in paths.values()]
 
 
+def test_answers_of_another_policy_are_not_mixed_in(tmp_path):
+    path = tmp_path / "paths.jsonl"
+    failures = [
+        {"uid": "a", "expression": "x", "category": "red-circle", "completion": "So the target is dog. It is [SEG]."}
+    ]
+    assert list(write_reflective_paths(failures, Truthful(), path)) == ["a"]
+    changed = [{**failures[0], "completion": "So the target is cat. It is [SEG]."}]
+    with pytest.raises(ValueError, match="written for another policy"):
+        write_reflective_paths(changed, Truthful(), path)
+    other = [{**failures[0], "uid": "b"}]
+    assert list(write_reflective_paths(other, Truthful(), path)) == ["b"], "what did not fail this time is left out"
+
+
 def test_edit_ratio():
     assert edit_ratio("a b c d", "a b c d") == 0
     assert edit_ratio("a b c d", "a b c e") == 0.25

@@ -223,7 +223,7 @@ def test_flat_groups_get_no_advantage(policy, processor, rows, grpo_kwargs):
 
 
 def test_batch_that_groups_do_not_divide_is_refused(grpo_kwargs):
-    with pytest.raises(ValueError, match="divisible"):
+    with pytest.raises(ValueError, match=r"divisible by num_generations \(3\).*batch_size of 3 or 6 fits"):
         AuroraGRPOConfig(**{**grpo_kwargs, "num_generations": 3})
 
 
@@ -232,3 +232,24 @@ def test_damaged_weights_are_refused(policy, processor, rows, grpo_kwargs):
         policy.lm_head.weight[0, 0] = float("nan")
     with pytest.raises(ValueError, match=r"lm_head\.weight holds NaN"):
         make_trainer(policy, processor, rows, grpo_kwargs)
+
+
+def test_too_few_rows_are_refused_instead_of_training_nothing(policy, processor, rows, grpo_kwargs):
+    with pytest.raises(ValueError, match="has 2 prompts .* but there are 1 rows"):
+        make_trainer(policy, processor, rows.select(range(1)), grpo_kwargs)
+    with pytest.raises(ValueError, match="has no rows"):
+        make_trainer(policy, processor, rows.select([]), grpo_kwargs)
+
+
+def test_rows_with_a_clip_need_a_processor_that_prepares_clips(policy, processor, rows, grpo_kwargs):
+    for processing_class in (None, processor.tokenizer):
+        with pytest.raises(ValueError, match="with `prepare_clip`"):
+            make_trainer(policy, processing_class, rows, grpo_kwargs)
+
+
+def test_clips_with_and_without_sound_train_together(policy, processor, rows, grpo_kwargs):
+    """One has audio placeholders and features, the other neither."""
+    mixed = rows.select(range(4)).map(lambda row, i: {"audio": row["audio"] if i % 2 else None}, with_indices=True)
+    trainer = make_trainer(policy, processor, mixed, grpo_kwargs, args={"allow_silent": True, "max_steps": 2})
+    trainer.train()
+    assert trainer.state.global_step == 2

@@ -1,10 +1,12 @@
 """`aurora-trl doctor`: what is wrong with a data set."""
 
 import argparse
+from pathlib import Path
 
 from aurora_trl.cli.outcome import Outcome
 
 
+NUM_EXAMPLES = 5  # shown to people; --json has all
 COUNTS = ("rows", "videos_by_uid", "videos_by_vid")
 
 
@@ -16,7 +18,9 @@ def add(verbs) -> None:
         "used, missing and unreadable files, masks that don't fit, duplicates, and properties of files that give the "
         "answer away. Changes nothing. Exit code 1 if something would stop training.",
     )
-    parser.add_argument("root", metavar="ROOT", nargs="?", help="folder with metadata.csv, media/ and gt_mask/")
+    parser.add_argument(
+        "root", metavar="ROOT", nargs="?", help="folder with metadata.csv, media/ and gt_mask/, or 'tiny'"
+    )
     parser.add_argument("--metadata", metavar="FILE", help="look at this metadata.csv alone")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
@@ -24,10 +28,14 @@ def add(verbs) -> None:
 
 def _run(arguments: argparse.Namespace) -> Outcome:
     from aurora_trl.data.doctor import diagnose, diagnose_table
+    from aurora_trl.trainers.script import AuroraScriptArguments, data_root
 
     if (arguments.root is None) == (arguments.metadata is None):
         raise ValueError("Give either ROOT, or --metadata FILE to look at the table alone.")
-    diagnosis = diagnose(arguments.root) if arguments.root else diagnose_table(arguments.metadata)
+    if arguments.root and Path(arguments.root).is_file():
+        raise ValueError(f"{arguments.root} is a file. To look at a table alone: --metadata {arguments.root}")
+    root = None if arguments.root is None else data_root(AuroraScriptArguments(data_root=arguments.root))
+    diagnosis = diagnose(root) if root else diagnose_table(arguments.metadata)
     return Outcome(diagnosis.to_json(), text=_render(diagnosis), exit_code=0 if diagnosis.is_healthy else 1)
 
 
@@ -39,7 +47,7 @@ def _render(diagnosis) -> str:
     lines += ["", *(f"{name}: {_brief(value)}" for name, value in diagnosis.facts.items()), ""]
     for finding in diagnosis.findings:
         lines.append(f"{finding.level:<8}{finding.code}: {finding.message} {finding.fix}")
-        lines += [f"          {example}" for example in finding.examples]
+        lines += [f"          {example}" for example in finding.examples[:NUM_EXAMPLES]]
     lines.append("Nothing stops training." if diagnosis.is_healthy else "Training would stop at the errors above.")
     return "\n".join(lines)
 

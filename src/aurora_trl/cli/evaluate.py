@@ -6,6 +6,10 @@ from pathlib import Path
 from aurora_trl.cli.outcome import Outcome
 
 
+SPLIT = "test_s"
+GENERATING = ("force_seg", "allow_silent", "max_new_tokens", "batch_size")
+
+
 def add(verbs) -> None:
     parser = verbs.add_parser(
         "evaluate",
@@ -23,7 +27,7 @@ def add(verbs) -> None:
     )
     parser.add_argument("--predictions", metavar="FILE", help="score this predictions.jsonl, without a model")
     parser.add_argument("--data", metavar="ROOT", help="Ref-AVS or AVSBench folder, .jsonl file, or 'tiny'")
-    parser.add_argument("--split", default="test_s", help="one, or several with commas between (default: test_s)")
+    parser.add_argument("--split", help="one, or several with commas between (default: test_s)")
     parser.add_argument("--out", required=True, help="folder for the report")
     parser.add_argument("--protocol", help="heads the report (default: refavs-official)")
     parser.add_argument("--force-seg", action="store_true", help="append 'It is [SEG].' where an answer has none")
@@ -68,10 +72,18 @@ def _rescore(arguments: argparse.Namespace):
     from aurora_trl.data.readers import find_new_categories, load_splits
     from aurora_trl.evaluation import evaluate_predictions
 
+    if unused := [name for name in GENERATING if getattr(arguments, name)]:
+        raise ValueError(
+            f"{', '.join(unused)} change how answers are made; --predictions are made already. Drop them."
+        )
+    if arguments.split is not None and arguments.data is None:
+        raise ValueError("--split says which rows of --data the predictions are of: give --data, too, or drop it.")
+    if Path(arguments.out).resolve() == Path(arguments.predictions).resolve().parent:
+        raise ValueError(f"{arguments.out} is where the predictions are: the report beside them would be replaced.")
     root = _data_root(arguments)
     evaluation = evaluate_predictions(
         arguments.predictions,
-        load_splits(root, arguments.split) if root else None,
+        load_splits(root, arguments.split or SPLIT) if root else None,
         new_categories=find_new_categories(root) if root else (),
         **_given(arguments, "protocol", "num_resamples"),
     )
@@ -93,11 +105,12 @@ def _evaluate(arguments: argparse.Namespace):
         **_given(arguments, "protocol", "force_seg", "allow_silent", "max_new_tokens", "batch_size", "num_resamples")
     )
     root, state = _data_root(arguments), process_state()
-    splits = load_splits(root, arguments.split)  # first: a mistake in the data shows before the weights are loaded
+    split = arguments.split or SPLIT
+    splits = load_splits(root, split)  # first: a mistake in the data shows before the weights are loaded
     model_args = ModelConfig(model_name_or_path=arguments.checkpoint, dtype=arguments.dtype)
     model, processor = load_policy(model_args, AuroraScriptArguments())
     if processor.system_prompt is not None:
-        splits = load_splits(root, arguments.split, processor.system_prompt)
+        splits = load_splits(root, split, processor.system_prompt)
     evaluation = evaluate_policy(
         model.to(state.device),
         processor,

@@ -5,7 +5,7 @@ Knows the row columns (`prompt`, `completion`, `frames`, `video`, `audio`, `mask
 nothing of TRL.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,31 @@ from aurora_trl.model.processing import AuroraProcessor, PreparedClip
 def is_audio_visual(row: dict[str, Any]) -> bool:
     """Whether a row has a clip: rows without go the stock way."""
     return bool(row.get("frames") or row.get("video"))
+
+
+def first_row(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """
+    The row that tells what a data set is.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    row = next(iter(rows), None)
+    if row is None:
+        raise ValueError("The data set has no rows, so there is nothing to train on. Check split and filters.")
+    return row
+
+
+def require_processor(processing_class: Any) -> None:
+    """
+    Raises:
+        ValueError: if rows with a clip come without the policy's processor.
+    """
+    if not hasattr(processing_class, "prepare_clip"):
+        raise ValueError(
+            f"Rows with a clip need a `processing_class` with `prepare_clip`, not {type(processing_class).__name__}: "
+            "pass `AuroraProcessor.from_pretrained(folder)`, or your own."
+        )
 
 
 def read_row(row: dict[str, Any], allow_silent: bool = False) -> tuple[np.ndarray, np.ndarray | None]:

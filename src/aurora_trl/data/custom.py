@@ -31,8 +31,11 @@ SCHEMA = {
     "frames": (list, "paths of the clip's pictures, in order of time, all of one size"),
     "seconds": (list, "with `video`: when its frames are taken, in seconds; without it ten equal slots"),
     "audio": (str, "path of the sound; required with `frames`, replaces the sound track of a `video`"),
-    "category": (str, "the true class; required to train on, 'null' if the expression refers to nothing"),
-    "masks": (list, "paths of the true masks, one per frame, null for a frame without truth; [] is an empty truth"),
+    "category": (str, "the true class; required to train and to evaluate, 'null' if the expression refers to nothing"),
+    "masks": (
+        list,
+        "paths of the true masks, one per frame, null for a frame without truth; [] is an empty truth",
+    ),
     "uid": (str, "name of the row, unique; the number of the line without it"),
     "completion": (str, "target answer, ending in 'It is [SEG].'"),
 }
@@ -192,6 +195,11 @@ def _is_time(value: Any) -> bool:
 
 def _masks(record: dict[str, Any], root: Path, where: str) -> list[str | None] | None:
     masks = record.get("masks")
+    if masks and record.get("category") == NULL_CATEGORY:
+        raise ValueError(
+            f"{where}: a row of category {NULL_CATEGORY!r} has `masks`, but its expression refers to nothing. Name "
+            "the class, or leave the masks out."
+        )
     if masks is None:
         return [] if record.get("category") == NULL_CATEGORY else None
     if masks and "frames" in record and len(masks) != len(record["frames"]):

@@ -5,6 +5,7 @@ leaks.
 Reads the table and the headers of the files. Says what it found and what to do; changes nothing.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,6 @@ OFFICIAL = {
     UNUSED_SPLIT: (25, 8, 8),
 }
 OFFICIAL_ROWS = sum(rows for rows, *_ in OFFICIAL.values())
-NUM_EXAMPLES = 5
 # Our judgement, not a published one: a property of files gives the answer away if a guess from it is right this often,
 # on at least so many clips of each sort. In Ref-AVS the bit rate of the sound is right always.
 LEAK_ACCURACY = 0.9
@@ -43,6 +43,8 @@ LEAK_FIXES = {
 # A table that differs by more than this from the official number of rows is another data set, or a part.
 SAME_TABLE = 0.1
 NUM_THREADS = 8
+# Ref-AVS names a clip after its video on YouTube and its first and last millisecond there.
+SOURCE = re.compile(r"(?P<video>.+)_\d+_\d+")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Finding:
         code (`str`): name of the check.
         count (`int`): of the rows or files concerned.
         message, fix (`str`): what it is, and what to do.
-        examples (`list[str]`): the first few.
+        examples (`list[str]`): all of them.
     """
 
     level: str
@@ -165,6 +167,8 @@ def _facts(rows: Sequence[TableRow]) -> dict[str, Any]:
 
 def _of_table(rows: Sequence[TableRow], bad: Sequence[str]) -> Iterator[Finding]:
     used = [row for row in rows if row.split != UNUSED_SPLIT]
+    if not used:
+        yield Finding("error", "no-rows", 0, "The table has no row of a split.", "Fetch metadata.csv again.")
     checks = [
         (
             "error",
@@ -204,10 +208,31 @@ def _of_table(rows: Sequence[TableRow], bad: Sequence[str]) -> Iterator[Finding]
     ]
     for level, code, concerned, message, fix in checks:
         if concerned:
-            yield Finding(
-                level, code, len(concerned), f"{len(concerned)} {message}.", fix, list(concerned[:NUM_EXAMPLES])
-            )
+            yield Finding(level, code, len(concerned), f"{len(concerned)} {message}.", fix, list(concerned))
+    yield from _shared_sources(used)
     yield from _against_official(rows)
+
+
+def _shared_sources(rows: Sequence[TableRow]) -> Iterator[Finding]:
+    """Clips that were cut out of a video that also gave train clips. Null clips are made, not cut."""
+    sources: dict[str, dict[str, set[str]]] = {split: defaultdict(set) for split in SPLITS}
+    for row in rows:
+        if row.category != NULL_CATEGORY and (source := SOURCE.fullmatch(row.clip)):
+            sources[row.split][source["video"]].add(row.clip)
+    for split in SPLITS[1:]:
+        num_clips = sum(map(len, sources[split].values()))
+        shared = sorted(
+            name for video in sources[split] if video in sources["train"] for name in sources[split][video]
+        )
+        if shared:
+            yield Finding(
+                "warning",
+                f"shared-source-{split}",
+                len(shared),
+                f"{len(shared)} of {num_clips} clips of {split} are cut from videos that train has clips of, too.",
+                "Their scenes and voices were seen in training: say so, or report the other clips on their own.",
+                shared,
+            )
 
 
 def _ambiguous(rows: Sequence[TableRow]) -> Iterator[str]:
@@ -263,7 +288,7 @@ def _of_files(clips: Sequence[ClipFiles]) -> Iterator[Finding]:
         concerned = [problem for clip in clips for problem in clip.problems.get(code, ())]
         if concerned:
             count = len(concerned)
-            yield Finding("error", code, count, f"{count} {message}.", fix, concerned[:NUM_EXAMPLES])
+            yield Finding("error", code, count, f"{count} {message}.", fix, concerned)
 
 
 def _leaks(clips: Sequence[ClipFiles], null_clips: set[str]) -> Iterator[Finding]:
@@ -313,5 +338,5 @@ def _same_sounds(clips: Sequence[ClipFiles]) -> Iterator[Finding]:
             len(concerned),
             f"{len(concerned)} clips share the very same sound file with another clip ({len(shared)} sounds).",
             "If they are of different splits, the test has been heard in training: leave them out of one.",
-            [", ".join(names[:3]) for names in shared[:NUM_EXAMPLES]],
+            [", ".join(names[:3]) for names in shared],
         )

@@ -36,7 +36,5 @@ def picture_size(path: str | Path, is_turned: bool = True) -> tuple[int, int]:
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, UnreadableMediaError):
             raise
-        raise UnreadableMediaError(
-            f"The image {path} can't be read ({error}): it is damaged or no picture. Fetch it again."
-        ) from error
+        raise UnreadableMediaError(f"The image {path} is damaged or no picture. Fetch it again.") from error
     return (height, width) if orientation in LYING else (width, height)

@@ -7,7 +7,7 @@ Knows JSON objects and files; what the objects mean is their owner's business.
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +47,15 @@ def open_to_append(path: Path) -> BinaryIO:
     if path.exists():
         _repair(path)
     return path.open("ab")
+
+
+def write_objects(path: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Writes a whole file, which appears when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+    partial.replace(path)
 
 
 def append_object(file: BinaryIO, record: dict[str, Any]) -> None:

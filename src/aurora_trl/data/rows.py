@@ -109,6 +109,7 @@ def require_files(rows: Iterable[Mapping[str, Any]], what: str) -> None:
 
     @cache
     def names_in(folder: str) -> frozenset[str]:
+        folder = folder or os.curdir
         return frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
 
     missing: dict[str, str] = {}
@@ -123,7 +124,7 @@ def require_files(rows: Iterable[Mapping[str, Any]], what: str) -> None:
         listed = "\n".join(f"  {path} (row {uid})" for path, uid in list(missing.items())[:NUM_LISTED])
         raise MissingFilesError(
             f"{len(missing)} files of {what} are missing, among them\n{listed}\n"
-            "Complete the download, or remove these rows from the table."
+            "Complete the download, or remove these rows."
         )
 
 

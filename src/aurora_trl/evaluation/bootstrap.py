@@ -14,6 +14,7 @@ from aurora_trl.metrics import Protocol, counting_name
 
 CONFIDENCE = 0.95
 SEED = 0
+MIN_CLIPS = 2  # one clip drawn again is always itself: its interval would be a point
 
 
 class ScoreTable:
@@ -82,8 +83,10 @@ def confidence_intervals(
 
     Returns:
         `dict[str, tuple[float, float]]`: low and high of each metric, at 95 %. A metric that a draw lacks (S, when no
-        null clip was drawn) leaves that draw out.
+        null clip was drawn) leaves that draw out. Empty for fewer clips than two.
     """
+    if len(groups) < MIN_CLIPS:
+        return {}
     rng = np.random.default_rng(SEED)
     drawn: dict[str, list[float]] = {}
     for _ in range(num_resamples):

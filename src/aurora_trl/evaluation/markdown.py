@@ -7,7 +7,7 @@ from aurora_trl.evaluation.published import TABLE_1
 
 
 SCORES = ("J", "F", "J&F", "S")
-COLUMNS = (*SCORES, "category_accuracy", "format_rate", "missing_seg_rate", "num_rows")
+COLUMNS = (*SCORES, "category_accuracy", "format_rate", "missing_seg_rate", "num_rows", "num_clips")
 
 
 def render_report(report: Mapping[str, Any]) -> str:
@@ -78,9 +78,11 @@ def _lines(header: list[str], rows: list[list[str]]) -> list[str]:
 def _cell(column: str, value: Any) -> str:
     if value is None:
         return "–"
-    if column == "num_rows":
+    if column in ("num_rows", "num_clips"):
         return str(value)
     if not isinstance(value, Mapping):
+        return _percent(value)
+    if value["low"] is None:
         return _percent(value)
     return f"{_percent(value)} [{_percent(value['low'])}, {_percent(value['high'])}]"
 

@@ -32,6 +32,8 @@ RATES: dict[str, Callable[[Prediction], float]] = {
     "truncated_rate": lambda prediction: prediction.is_truncated,
 }
 
+TEXT_RATES = ("category_accuracy", "format_rate", "truncated_rate")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -142,25 +144,28 @@ class Evaluation:
 
     def _with_intervals(self, predictions: list[Prediction], protocol: Protocol) -> dict[str, Any]:
         """Scores and category accuracy with intervals, the rates without, and the number of rows."""
-        correct = np.array([p.is_correct for p in predictions], dtype=float)
-        intervals = confidence_intervals(
-            lambda rows: {"category_accuracy": correct[rows].mean()}, clip_groups(predictions), self.num_resamples
-        )
         plain = _measure(predictions, protocol)
         scores = self._scores_with_intervals(predictions, protocol)
-        accuracy = _valued(plain["category_accuracy"], intervals["category_accuracy"])
-        rates = {name: plain[name] for name in plain if name not in (*scores, "category_accuracy")}
-        return {**scores, "category_accuracy": accuracy, **rates}
+        rates = {name: plain[name] for name in plain if name not in scores}
+        if "category_accuracy" in plain:
+            correct = np.array([p.is_correct for p in predictions], dtype=float)
+            intervals = confidence_intervals(
+                lambda rows: {"category_accuracy": correct[rows].mean()}, clip_groups(predictions), self.num_resamples
+            )
+            rates["category_accuracy"] = _valued(plain["category_accuracy"], intervals.get("category_accuracy"))
+        return {**scores, **rates, "num_clips": len({p.clip for p in predictions})}
 
     def _scores_with_intervals(self, predictions: list[Prediction], protocol: Protocol) -> dict[str, Any]:
         table = ScoreTable(predictions, protocol)
         intervals = confidence_intervals(table.pool, clip_groups(predictions), self.num_resamples)
         values = table.pool(np.arange(len(predictions)))
-        return {name: _valued(value, intervals.get(name, (value, value))) for name, value in values.items()}
+        return {name: _valued(value, intervals.get(name)) for name, value in values.items()}
 
 
 def _measure(predictions: Sequence[Prediction], protocol: Protocol) -> dict[str, float]:
-    rates = {name: float(np.mean([rate(p) for p in predictions])) for name, rate in RATES.items()}
+    has_text = any(p.completion for p in predictions)  # another program's masks come without
+    names = [name for name in RATES if has_text or name not in TEXT_RATES]
+    rates = {name: float(np.mean([RATES[name](p) for p in predictions])) for name in names}
     visible = [p.iou for p in predictions if p.category != NULL_CATEGORY]
     return {
         **ScoreTable(predictions, protocol).pool(np.arange(len(predictions))),
@@ -174,8 +179,9 @@ def _categories(predictions: Sequence[Prediction]) -> list[str]:
     return sorted({prediction.category for prediction in predictions})
 
 
-def _valued(value: float, interval: tuple[float, float]) -> dict[str, float | None]:
-    return {"value": finite(value), "low": finite(interval[0]), "high": finite(interval[1])}
+def _valued(value: float, interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"value": finite(value), "low": finite(low), "high": finite(high)}
 
 
 def finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ twice; a run that was killed goes on where it stopped.
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from aurora_trl.data.collator import clip_key, load_clips
 from aurora_trl.evaluation.pictures import write_examples
 from aurora_trl.evaluation.predictions import FORCED, FREE, Prediction
 from aurora_trl.evaluation.report import DEFAULT_RESAMPLES, Evaluation
-from aurora_trl.evaluation.scoring import score_answer
+from aurora_trl.evaluation.scoring import require_truth, score_answer
 from aurora_trl.evaluation.shards import Shards, digest_policy
 from aurora_trl.metrics import resolve_protocol
 from aurora_trl.model.generation import generate_and_segment
@@ -115,6 +116,9 @@ def evaluate_policy(
         )
     if not splits or not all(map(len, splits.values())):
         raise ValueError(f"There is nothing to evaluate in {', '.join(splits) or 'no split'}: a split has no rows.")
+    for dataset in splits.values():
+        for row in dataset:
+            require_truth(row)
     state = process_state()
     batches = list(_cut(splits, config.batch_size))
     shards = None
@@ -137,7 +141,12 @@ def evaluate_policy(
         protocol=protocol,
         new_categories=frozenset(new_categories),
         num_resamples=config.num_resamples,
-        settings={"checkpoint": model.name_or_path, "max_new_tokens": config.max_new_tokens},
+        settings={
+            "checkpoint": str(model.name_or_path),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "batch_size": config.batch_size,
+            "max_new_tokens": config.max_new_tokens,
+        },
     )
     if shards and state.is_main_process:
         evaluation.write(folder)
@@ -172,11 +181,23 @@ def _identify(
         "configuration": digest(model.config.to_dict()),
         "processor": digest([processor.backbone_processor.to_dict(), processor.sam_image_size]),
         "rows": digest([[split, list(dataset)] for split, dataset in splits.items()]),
+        "files": digest([_stamp(path) for dataset in splits.values() for row in dataset for path in _paths(row)]),
         "batch_size": config.batch_size,
         "max_new_tokens": config.max_new_tokens,
         "force_seg": config.force_seg,
         "allow_silent": config.allow_silent,
     }
+
+
+def _paths(row: Mapping[str, Any]) -> list[str]:
+    paths = (*row["frames"], row.get("video"), row["audio"], *(row["masks"] or ()))
+    return [path for path in paths if path is not None]
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Size and time of a file: one that was repaired has others."""
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
 
 
 def _answer(

@@ -55,10 +55,7 @@ def score_answer(
     Raises:
         ValueError: if the row has no truth, or it does not fit the clip.
     """
-    if row["masks"] is None or row["category"] is None:
-        raise ValueError(
-            f"Row {row['uid']} has no `masks` or no `category`: without the truth an answer can't be scored. Add them."
-        )
+    require_truth(row)
     grey = read_grey_masks(row["masks"], num_frames=size[0], size=size[1:])
     labelled = labelled_frames(row["masks"], size[0])
     grey = grey[labelled]
@@ -86,6 +83,17 @@ def score_answer(
         masks=encode_masks(masks) if has_seg else None,
         scores={name: rounded_scores(value) for name, value in scores.items()},
     )
+
+
+def require_truth(row: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: if a row can't be scored.
+    """
+    if row["masks"] is None or row["category"] is None:
+        raise ValueError(
+            f"Row {row['uid']} has no `masks` or no `category`: without the truth an answer can't be scored. Add them."
+        )
 
 
 def mask_iou(masks: Bool[np.ndarray, "t h w"], grey: np.ndarray) -> float:

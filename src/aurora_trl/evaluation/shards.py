@@ -57,7 +57,8 @@ class Shards:
         self.run_file = self.folder / RUN_FILE
         self.path = self.folder / f"shard-{process_index}.jsonl"
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.run_file.is_file():
+        has_batches = any(path.stat().st_size for path in self.folder.glob("shard-*.jsonl"))
+        if self.run_file.is_file() and has_batches:
             found = json.loads(self.run_file.read_text())
             if differing := sorted(key for key in {*found, *run} if found.get(key) != run.get(key)):
                 raise ValueError(

@@ -66,10 +66,13 @@ class PreparedClip:
 
 
 def batch_media(clips: Sequence[PreparedClip | None]) -> dict[str, Tensor]:
-    """Media inputs of a batch: those of its clips, one after the other along the first axis."""
+    """
+    Media inputs of a batch: those of its clips, one after the other along the first axis. A clip without sound has no
+    audio placeholders in its prompt and nothing here.
+    """
     present = [clip for clip in clips if clip is not None]
-    names = present[0].media if present else {}
-    return {name: torch.cat([clip.media[name] for clip in present]) for name in names}
+    names = dict.fromkeys(name for clip in present for name in clip.media)
+    return {name: torch.cat([clip.media[name] for clip in present if name in clip.media]) for name in names}
 
 
 class AuroraProcessor(ProcessorMixin):

@@ -15,6 +15,7 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from aurora_trl.model.tensor_files import load_tensors
@@ -237,6 +238,12 @@ def encode_frames(sam: Sam, pixel_values: Float[Tensor, "t 3 s s"]) -> Float[Ten
     return sam.image_encoder(pixel_values.to(sam.image_encoder.patch_embed.proj.weight.dtype))
 
 
+def _dense_position_encoding(sam: Sam) -> Float[Tensor, "1 c h w"]:
+    """As `get_dense_pe` of the package, computed in float32: its grid is float32, whatever the weights are."""
+    layer, size = sam.prompt_encoder.pe_layer, sam.prompt_encoder.image_embedding_size
+    return functional_call(layer, {name: buffer.float() for name, buffer in layer.named_buffers()}, (size,))[None]
+
+
 def decode_masks(
     sam: Sam,
     seg_embeddings: Float[Tensor, "n c"],
@@ -266,7 +273,7 @@ def decode_masks(
     _, dense = sam.prompt_encoder(points=None, boxes=None, masks=None)
     low_res_logits, _ = sam.mask_decoder(
         image_embeddings=torch.cat(list(image_embeddings)).to(seg_embeddings.device, dtype),
-        image_pe=sam.prompt_encoder.get_dense_pe().to(dtype),
+        image_pe=_dense_position_encoding(sam).to(dtype),
         sparse_prompt_embeddings=seg_embeddings.to(dtype).repeat_interleave(repeats, dim=0)[:, None],
         dense_prompt_embeddings=dense.to(dtype),
         multimask_output=False,

@@ -111,7 +111,7 @@ def read_jsonl(path: str | Path) -> dict[str, dict]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"There is no {path}. Write it first, for example with `aurora-trl reason`.")
+        raise ValueError(f"There is no {path}. Write one record a line, with `uid` and `completion`.")
     records = {}
     for where, record in read_objects(path):
         if not isinstance(record.get("uid"), str):

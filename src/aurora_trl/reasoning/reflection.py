@@ -69,7 +69,10 @@ def write_reflective_paths(
             Of the choice of triggers, which also depends on the uid.
 
     Returns:
-        `dict[str, dict]`: the usable records of the file by uid.
+        `dict[str, dict]`: the usable records of these failures by uid.
+
+    Raises:
+        ValueError: if the file holds corrections of another policy's answers.
     """
 
     def make(failure):
@@ -89,10 +92,18 @@ def write_reflective_paths(
             record["completion"] = render_reflective(wrong, trigger, correct)
         return record
 
+    failures = list(failures)
     records = extend_jsonl(path, failures, make)
-    usable = {uid: record for uid, record in records.items() if "completion" in record}
-    if len(usable) < len(records):
-        logger.warning("%d of %d corrections name a wrong object.", len(records) - len(usable), len(records))
+    for failure in failures:
+        if records[failure["uid"]]["wrong"] != failure["completion"]:
+            raise ValueError(
+                f"{path} holds the correction of another answer to row {failure['uid']}: it was written for another "
+                "policy. Choose another folder, or delete the file."
+            )
+    asked = [records[failure["uid"]] for failure in failures]
+    usable = {record["uid"]: record for record in asked if "completion" in record}
+    if len(usable) < len(asked):
+        logger.warning("%d of %d corrections name a wrong object.", len(asked) - len(usable), len(asked))
     return usable
 
 

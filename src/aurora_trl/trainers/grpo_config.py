@@ -45,3 +45,17 @@ class AuroraGRPOConfig(GRPOConfig):
     )
     allow_silent: bool = field(default=False, metadata={"help": "Accept rows without sound."})
     validate_data: bool = field(default=True, metadata={"help": "Check every row's files before the first step."})
+
+    def __post_init__(self):
+        try:
+            super().__post_init__()
+        except ValueError as error:
+            if "divisible by num_generations" not in str(error):
+                raise
+            per_device, generations = self.per_device_train_batch_size, self.num_generations
+            lower = per_device // generations * generations
+            raise ValueError(
+                f"{error} It is per_device_train_batch_size ({per_device}) x processes x steps_per_generation "
+                f"({self.steps_per_generation}). A per_device_train_batch_size of {lower or generations} or "
+                f"{lower + generations} fits."
+            ) from error

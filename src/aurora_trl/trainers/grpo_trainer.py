@@ -1,13 +1,14 @@
 """Stage 3: GRPO whose rollout decodes the [SEG] state into masks, for rewards and for the loss."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sized
 
 import torch
 from torch import Tensor
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
-from aurora_trl.data.collator import is_audio_visual, load_clips
+from aurora_trl.data.collator import first_row, is_audio_visual, load_clips, require_processor
 from aurora_trl.data.validation import validate_rows
 from aurora_trl.metrics import frame_iou
 from aurora_trl.model.generation import encode_clips, segment_completions
@@ -69,13 +70,17 @@ class AuroraGRPOTrainer(GRPOTrainer):
             name = model if isinstance(model, str) else model.config._name_or_path
             args = AuroraGRPOConfig(f"{name.split('/')[-1]}-GRPO")
         self._clips: list[PreparedClip | None] | None = None
-        self.is_audio_visual = train_dataset is not None and is_audio_visual(next(iter(train_dataset)))
+        if isinstance(model, os.PathLike):
+            model = str(model)
+        self.is_audio_visual = train_dataset is not None and is_audio_visual(first_row(train_dataset))
         if self.is_audio_visual:
             if not isinstance(args, AuroraGRPOConfig):
                 raise ValueError(
                     f"Rows with a clip need an AuroraGRPOConfig, not {type(args).__name__}: it holds the mask losses' "
                     "weights."
                 )
+            require_processor(kwargs.get("processing_class") or (rest[1] if len(rest) > 1 else None))
+            _require_enough_prompts(train_dataset, args)
             if args.use_vllm:
                 raise ValueError(
                     "Rows with a clip can't use vLLM: it has no hidden states to decode. Set use_vllm=False."
@@ -215,3 +220,14 @@ class AuroraGRPOTrainer(GRPOTrainer):
             self._log_mean(name, value.item())
         steps = self.current_gradient_accumulation_steps if self.model.training else 1
         return loss + segmentation / steps
+
+
+def _require_enough_prompts(train_dataset, args) -> None:
+    """TRL leaves out the last, smaller batch: with fewer prompts than one it would train nothing, and say nothing."""
+    num_prompts = args.generation_batch_size // args.num_generations
+    if isinstance(train_dataset, Sized) and len(train_dataset) < num_prompts:
+        raise ValueError(
+            f"A generation batch has {num_prompts} prompts ({args.generation_batch_size} answers, "
+            f"num_generations={args.num_generations}), but there are {len(train_dataset)} rows: not one step could be "
+            "made. Lower per_device_train_batch_size or steps_per_generation, or give more rows."
+        )

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,10 +102,25 @@ def parse_recipe(dataclass_types: Sequence[type], default_config: Path, argv: Se
             Defaults to the command line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [part for word in arguments for part in _split_config(word)]
     if "--config" not in arguments:
         arguments += ["--config", str(default_config)]
     parser = TrlParser(dataclass_types)
     return parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+
+
+def _split_config(word: str) -> list[str]:
+    """`--config=FILE` as two words, which is how TRL's parser looks for it."""
+    return word.split("=", 1) if word.startswith("--config=") else [word]
+
+
+def run_recipe(main: Callable[[], object]) -> None:
+    """Runs a recipe's `main`; a user's mistake ends in one line and exit code 2, as in `aurora-trl`."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        sys.exit(2)
 
 
 def data_root(arguments: AuroraScriptArguments) -> Path:
@@ -184,7 +199,8 @@ def load_policy(
     Raises:
         ValueError: if the folder is no checkpoint, or a bare backbone comes without `sam_checkpoint`.
     """
-    folder = policy_folder(folder or model_args.model_name_or_path)
+    name = folder or model_args.model_name_or_path
+    folder = policy_folder(name)
     adapter_config = Path(folder) / "adapter_config.json"
     if adapter_config.is_file():
         base = json.loads(adapter_config.read_text())["base_model_name_or_path"]
@@ -196,9 +212,9 @@ def load_policy(
                 f"The LoRA folder {folder} does not fit its base {base}: {error}. It was trained from another base; "
                 "correct `base_model_name_or_path` in its adapter_config.json."
             ) from error
-        model.config._name_or_path = folder
     else:
         model, processor = _load_whole(folder, model_args.dtype, arguments)
+    model.name_or_path = model.config._name_or_path = name  # what reports and LoRA folders call it
     model.set_frozen(*arguments.frozen)
     return model, processor
 

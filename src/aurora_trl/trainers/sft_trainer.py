@@ -1,12 +1,13 @@
 """Teacher and stage 2: TRL's supervised trainer with masks."""
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor
 from trl import SFTTrainer
 
-from aurora_trl.data.collator import AudioVisualCollator, is_audio_visual
+from aurora_trl.data.collator import AudioVisualCollator, first_row, is_audio_visual, require_processor
 from aurora_trl.data.validation import validate_rows
 from aurora_trl.trainers.optimization import scale_mask_decoder_lr
 from aurora_trl.trainers.policy_forward import (
@@ -51,7 +52,9 @@ class AuroraSFTTrainer(SFTTrainer):
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = AuroraSFTConfig(f"{name.split('/')[-1]}-SFT")
-        self.is_audio_visual = train_dataset is not None and is_audio_visual(next(iter(train_dataset)))
+        if isinstance(model, os.PathLike):
+            model = str(model)
+        self.is_audio_visual = train_dataset is not None and is_audio_visual(first_row(train_dataset))
         if self.is_audio_visual:
             args = self._audio_visual_args(args)
             if args.validate_data:
@@ -85,8 +88,7 @@ class AuroraSFTTrainer(SFTTrainer):
         return args
 
     def _make_collator(self, processing_class, args):
-        if processing_class is None:
-            raise ValueError("Rows with a clip need `processing_class`: pass the policy's AuroraProcessor.")
+        require_processor(processing_class)
         return AudioVisualCollator(processing_class, allow_silent=args.allow_silent)
 
     def create_optimizer(self, *args, **kwargs):
