@@ -91,6 +91,18 @@ def processor(_built):
 
 
 @pytest.fixture
+def base(policy, processor, tmp_path):
+    """The policy's backbone as VideoLLaMA2's folder: weights in the original layout, a tokenizer, no processor."""
+    from aurora_trl.backbones.videollama2 import VideoLlama2ForConditionalGeneration
+
+    backbone = VideoLlama2ForConditionalGeneration(policy.config.backbone_config)
+    backbone.model, backbone.lm_head = policy.model, policy.lm_head
+    backbone.save_pretrained(tmp_path / "base")
+    processor.tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+@pytest.fixture
 def training_kwargs(tmp_path):
     """Three quiet steps on CPU in float32."""
     return {

@@ -13,15 +13,6 @@ from aurora_trl.data.collator import load_clips
 from aurora_trl.model.generation import segment_completions
 
 
-@pytest.fixture
-def base(policy, processor, tmp_path):
-    backbone = VideoLlama2ForConditionalGeneration(policy.config.backbone_config)
-    backbone.model, backbone.lm_head = policy.model, policy.lm_head
-    backbone.save_pretrained(tmp_path / "base")
-    processor.tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
-
-
 def test_a_backbone_becomes_a_folder_of_its_own(policy, base, tmp_path, capsys):
     assert main(["convert", str(base), str(tmp_path / "ours"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])

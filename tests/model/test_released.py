@@ -6,22 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aurora_trl.backbones.videollama2 import VideoLlama2ForConditionalGeneration
 from aurora_trl.model.conversion import load_released
 from aurora_trl.model.released import FILE_NAME, LORA_ALPHA, policy_state, read_released_checkpoint
 
 
 RANK = 2
-
-
-@pytest.fixture
-def base(policy, processor, tmp_path):
-    """As VideoLLaMA2's folder: weights in the original layout, a tokenizer without [SEG], no processor."""
-    backbone = VideoLlama2ForConditionalGeneration(policy.config.backbone_config)
-    backbone.model, backbone.lm_head = policy.model, policy.lm_head
-    backbone.save_pretrained(tmp_path / "base")
-    processor.tokenizer.save_pretrained(tmp_path / "base")
-    return tmp_path / "base"
 
 
 @pytest.fixture
