@@ -44,3 +44,6 @@ F_LAST_THRESHOLD = 1 - 1e-10
 
 DICE_EPS = 1e-3
 """Smoothing of the soft Dice loss: the released training code's value."""
+
+TINY = "tiny"
+"""The word for the embedded policy where a checkpoint is asked for, and for the generated data set where a root is."""

@@ -1,5 +1,6 @@
 """`aurora-trl evaluate` in one process, in two, and killed in the middle: the same files each time."""
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,10 @@ def whole(arguments, tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluation") / "one"
     assert "Beside Table 1" not in run(ONE, arguments, out), "only with both of its splits"
     return out
+
+
+def test_the_report_names_no_machine(whole):
+    assert json.loads((whole / "report.json").read_text())["checkpoint"] == "tiny"
 
 
 def assert_same(folder: Path, other: Path):

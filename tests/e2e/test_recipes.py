@@ -72,6 +72,12 @@ def test_every_yaml_is_read_by_its_recipe(path):
         assert any(getattr(part, name) == value for part in holders), name
 
 
+def test_the_embedded_policy_has_a_path_for_peft():
+    """By its word alone, PEFT would look it up on the hub whenever a LoRA folder is saved."""
+    model, _ = load_policy(ModelConfig(model_name_or_path="tiny", dtype="float32"), AuroraScriptArguments())
+    assert (Path(model.name_or_path) / "config.json").is_file()
+
+
 def test_an_unknown_key_is_an_error(tmp_path):
     config = tmp_path / "typo.yaml"
     config.write_text("learning_rat: 1.0\n")
@@ -166,6 +172,8 @@ def test_a_lora_folder_loads_merged(folder, data, tmp_path, policy):
     )
     assert processor.seg_token_id == model.seg_token_id
     assert model.name_or_path == str(tmp_path / "lora"), "what a report calls it"
+    settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == folder, "where PEFT finds the base without asking the hub"
     merged = trainer.model.merge_and_unload()
     changed = 0
     for (name, loaded), expected, before in zip(

@@ -253,3 +253,10 @@ def test_clips_with_and_without_sound_train_together(policy, processor, rows, gr
     trainer = make_trainer(policy, processor, mixed, grpo_kwargs, args={"allow_silent": True, "max_steps": 2})
     trainer.train()
     assert trainer.state.global_step == 2
+
+
+def test_a_path_is_a_model_too(policy, processor, rows, grpo_kwargs, tmp_path):
+    policy.save_pretrained(tmp_path / "policy")
+    args = AuroraGRPOConfig(**{**grpo_kwargs, "max_steps": 1})
+    trainer = AuroraGRPOTrainer(tmp_path / "policy", None, args, rows, processing_class=processor)
+    assert torch.equal(trainer.model.lm_head.weight, policy.lm_head.weight)

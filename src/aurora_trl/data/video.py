@@ -5,7 +5,9 @@ Knows nothing of data sets, rows or models.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -79,27 +81,20 @@ def read_video(
     """
     if num_frames < 1:
         raise ValueError(f"Cannot read num_frames={num_frames} frames: ask for at least one.")
-    try:
-        with av.open(existing(path)) as container:
-            if not container.streams.video:
-                raise UnreadableMediaError(f"{path} has no pictures. Give a video, not a sound.")
-            if not container.streams.audio and not allow_silent:
-                raise MissingAudioError(
-                    f"{path} has no sound track, and the reference may be about the sound. Give its sound as a file "
-                    "of its own, or allow silent clips if you mean it."
-                )
-            begin, end = _time_span(container)
-            if seconds is None:
-                chosen = _first_of_slots(_decode(container), begin, end, num_frames)
-            else:
-                chosen = _shown_at(_decode(container), [begin + s for s in check_seconds(seconds, end - begin, path)])
-            frames, timestamps = _upright(chosen, container.name)
-            waveform = _decode_sound(container, begin, end, sampling_rate)
-            fps = float(container.streams.video[0].average_rate or 0)
-    except (av.error.FFmpegError, UnicodeDecodeError) as error:
-        raise UnreadableMediaError(
-            f"Cannot read the video {path}: {error}. The file is broken or of an unknown format; convert it to mp4."
-        ) from error
+    with _opened(path) as container:
+        if not container.streams.audio and not allow_silent:
+            raise MissingAudioError(
+                f"{path} has no sound track, and the reference may be about the sound. Give its sound as a file of "
+                "its own, or allow silent clips if you mean it."
+            )
+        begin, end = _time_span(container)
+        if seconds is None:
+            chosen = _first_of_slots(_decode(container), begin, end, num_frames)
+        else:
+            chosen = _shown_at(_decode(container), [begin + s for s in check_seconds(seconds, end - begin, path)])
+        frames, timestamps = _upright(chosen, container.name)
+        waveform = _decode_sound(container, begin, end, sampling_rate)
+        fps = float(container.streams.video[0].average_rate or 0)
     if waveform is not None:
         waveform = checked_sound(quantise(waveform), path, allow_silent)
     return Clip(frames, waveform, timestamps - begin, fps, end - begin, sampling_rate)
@@ -121,13 +116,20 @@ def probe_video(path: str | Path) -> VideoHeader:
     Raises:
         UnreadableMediaError: if the file is missing or broken, or shows no picture.
     """
+    with _opened(path) as container:
+        begin, end = _time_span(container)
+        pictures, _ = _upright(list(islice(_decode(container), 1)), container.name)
+        return VideoHeader(pictures.shape[2:0:-1], end - begin, bool(container.streams.audio))
+
+
+@contextmanager
+def _opened(path: str | Path):
+    """A container with pictures; whatever FFmpeg finds wrong with it, then or later, is a named error."""
     try:
         with av.open(existing(path)) as container:
             if not container.streams.video:
                 raise UnreadableMediaError(f"{path} has no pictures. Give a video, not a sound.")
-            begin, end = _time_span(container)
-            pictures, _ = _upright([frame for frame, _ in zip(_decode(container), range(1), strict=False)], str(path))
-            return VideoHeader(pictures.shape[2:0:-1], end - begin, bool(container.streams.audio))
+            yield container
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise UnreadableMediaError(
             f"Cannot read the video {path}: {error}. The file is broken or of an unknown format; convert it to mp4."

@@ -98,9 +98,7 @@ class Evaluation:
             **{name: finite(value) for name, value in self.metrics.items()},
             "num_resamples": self.num_resamples,
             "splits": {split: self._describe(predictions) for split, predictions in self.splits.items()},
-            "mix": {self._name(p): self._mix(p) for p in PROTOCOLS.values()}
-            if {SEEN, UNSEEN} <= set(self.splits)
-            else {},
+            "mix": {self._name(p): mix for p in PROTOCOLS.values() if (mix := self._mix(p))},
         }
 
     def write(self, folder: str | Path) -> Path:
@@ -130,22 +128,25 @@ class Evaluation:
             "categories": {name: [p for p in predictions if p.category == name] for name in _categories(predictions)},
         }
         new = [p for p in predictions if p.category in self.new_categories]
+        protocols = {p: self._scores_with_intervals(predictions, p) for p in PROTOCOLS.values()}
         return {
             "num_rows": len(predictions),
             "num_clips": len({p.clip for p in predictions}),
-            "metrics": self._with_intervals(predictions, self.protocol),
-            "protocols": {self._name(p): self._scores_with_intervals(predictions, p) for p in PROTOCOLS.values()},
-            **({"new_categories": self._with_intervals(new, self.protocol)} if new else {}),
+            "metrics": self._with_rates(predictions, protocols[self.protocol]),
+            "protocols": {self._name(p): scores for p, scores in protocols.items()},
+            **({"new_categories": self._with_intervals(new)} if new else {}),
             **{
-                name: {key: self._with_intervals(part, self.protocol) for key, part in parts.items() if part}
+                name: {key: self._with_intervals(part) for key, part in parts.items() if part}
                 for name, parts in groups.items()
             },
         }
 
-    def _with_intervals(self, predictions: list[Prediction], protocol: Protocol) -> dict[str, Any]:
-        """Scores and category accuracy with intervals, the rates without, and the number of rows."""
-        plain = _measure(predictions, protocol)
-        scores = self._scores_with_intervals(predictions, protocol)
+    def _with_intervals(self, predictions: list[Prediction]) -> dict[str, Any]:
+        return self._with_rates(predictions, self._scores_with_intervals(predictions, self.protocol))
+
+    def _with_rates(self, predictions: list[Prediction], scores: dict[str, Any]) -> dict[str, Any]:
+        """Scores and category accuracy with intervals, the other rates without, and the numbers of rows and clips."""
+        plain = _measure(predictions, self.protocol)
         rates = {name: plain[name] for name in plain if name not in scores}
         if "category_accuracy" in plain:
             correct = np.array([p.is_correct for p in predictions], dtype=float)

@@ -20,6 +20,8 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from aurora_trl import tiny_checkpoint
+from aurora_trl.constants import TINY
 from aurora_trl.data.collator import clip_key, load_clips
 from aurora_trl.evaluation.pictures import write_examples
 from aurora_trl.evaluation.predictions import FORCED, FREE, Prediction
@@ -116,14 +118,14 @@ def evaluate_policy(
         )
     if not splits or not all(map(len, splits.values())):
         raise ValueError(f"There is nothing to evaluate in {', '.join(splits) or 'no split'}: a split has no rows.")
-    for dataset in splits.values():
-        for row in dataset:
-            require_truth(row)
     state = process_state()
     batches = list(_cut(splits, config.batch_size))
+    rows = [row for batch in batches for row in batch.rows]
+    for row in rows:
+        require_truth(row)
     shards = None
     if folder is not None:
-        shards = Shards(Path(folder), _identify(model, processor, splits, config), state.process_index)
+        shards = Shards(Path(folder), _identify(model, processor, batches, config), state.process_index)
     state.wait_for_everyone()
     finished = shards.read() if shards else {}
     state.wait_for_everyone()  # nobody writes before everybody has read what was there
@@ -142,7 +144,7 @@ def evaluate_policy(
         new_categories=frozenset(new_categories),
         num_resamples=config.num_resamples,
         settings={
-            "checkpoint": str(model.name_or_path),
+            "checkpoint": _name(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "batch_size": config.batch_size,
             "max_new_tokens": config.max_new_tokens,
@@ -150,10 +152,16 @@ def evaluate_policy(
     )
     if shards and state.is_main_process:
         evaluation.write(folder)
-        write_examples(Path(folder) / "examples.png", [row for batch in batches for row in batch.rows], predictions)
+        write_examples(Path(folder) / "examples.png", rows, predictions)
         shards.remove()
     state.wait_for_everyone()
     return evaluation
+
+
+def _name(model: AuroraModel) -> str:
+    """The policy's folder; the embedded one has the same name on every machine."""
+    folder = str(model.name_or_path)
+    return TINY if folder == str(tiny_checkpoint()) else folder
 
 
 def _cut(splits: Mapping[str, Dataset], batch_size: int) -> Iterator[_Batch]:
@@ -169,7 +177,7 @@ def _cut(splits: Mapping[str, Dataset], batch_size: int) -> Iterator[_Batch]:
 
 
 def _identify(
-    model: AuroraModel, processor: AuroraProcessor, splits: Mapping[str, Dataset], config: EvaluationConfig
+    model: AuroraModel, processor: AuroraProcessor, batches: list[_Batch], config: EvaluationConfig
 ) -> dict[str, Any]:
     """What makes two runs give the same predictions."""
 
@@ -180,8 +188,8 @@ def _identify(
         "policy": digest_policy(model),
         "configuration": digest(model.config.to_dict()),
         "processor": digest([processor.backbone_processor.to_dict(), processor.sam_image_size]),
-        "rows": digest([[split, list(dataset)] for split, dataset in splits.items()]),
-        "files": digest([_stamp(path) for dataset in splits.values() for row in dataset for path in _paths(row)]),
+        "rows": digest([[batch.split, row] for batch in batches for row in batch.rows]),
+        "files": digest([_stamp(path) for batch in batches for row in batch.rows for path in _paths(row)]),
         "batch_size": config.batch_size,
         "max_new_tokens": config.max_new_tokens,
         "force_seg": config.force_seg,

@@ -79,7 +79,7 @@ def score_answer(
         is_well_formed=parsed.is_well_formed,
         has_seg=has_seg,
         is_truncated=is_truncated,
-        iou=mask_iou(masks[labelled], grey) if has_seg else 0.0,
+        iou=frame_iou(masks[labelled], grey).mean().item() if has_seg else 0.0,
         masks=encode_masks(masks) if has_seg else None,
         scores={name: rounded_scores(value) for name, value in scores.items()},
     )
@@ -94,8 +94,3 @@ def require_truth(row: Mapping[str, Any]) -> None:
         raise ValueError(
             f"Row {row['uid']} has no `masks` or no `category`: without the truth an answer can't be scored. Add them."
         )
-
-
-def mask_iou(masks: Bool[np.ndarray, "t h w"], grey: np.ndarray) -> float:
-    """Mean over frames of the IoU with the truth, at native size."""
-    return frame_iou(masks, grey).mean().item()

@@ -66,12 +66,12 @@ class AuroraGRPOTrainer(GRPOTrainer):
         *rest,
         **kwargs,
     ):
+        if isinstance(model, os.PathLike):
+            model = str(model)
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = AuroraGRPOConfig(f"{name.split('/')[-1]}-GRPO")
         self._clips: list[PreparedClip | None] | None = None
-        if isinstance(model, os.PathLike):
-            model = str(model)
         self.is_audio_visual = train_dataset is not None and is_audio_visual(first_row(train_dataset))
         if self.is_audio_visual:
             if not isinstance(args, AuroraGRPOConfig):

@@ -20,6 +20,7 @@ from trl import ModelConfig, TrlParser
 
 from aurora_trl import tiny_checkpoint
 from aurora_trl.answer import render_answer
+from aurora_trl.constants import TINY
 from aurora_trl.data import attach_completions, synthetic
 from aurora_trl.data.readers import load_split, load_splits
 from aurora_trl.model.configuration import AuroraConfig
@@ -32,9 +33,6 @@ from aurora_trl.reasoning.oracle import OracleAnnotator
 
 logger = logging.getLogger(__name__)
 
-# The word that stands for the embedded policy where a checkpoint is asked for, and for the generated data set where a
-# data root is.
-TINY = "tiny"
 # The word that stands for the generated data set's own chains of thought where a file of answers is asked for.
 ORACLE = "oracle"
 
@@ -199,8 +197,7 @@ def load_policy(
     Raises:
         ValueError: if the folder is no checkpoint, or a bare backbone comes without `sam_checkpoint`.
     """
-    name = folder or model_args.model_name_or_path
-    folder = policy_folder(name)
+    folder = policy_folder(folder or model_args.model_name_or_path)
     adapter_config = Path(folder) / "adapter_config.json"
     if adapter_config.is_file():
         base = json.loads(adapter_config.read_text())["base_model_name_or_path"]
@@ -214,7 +211,8 @@ def load_policy(
             ) from error
     else:
         model, processor = _load_whole(folder, model_args.dtype, arguments)
-    model.name_or_path = model.config._name_or_path = name  # what reports and LoRA folders call it
+    # What reports name, and where PEFT looks for the base of a LoRA folder: a path, or it would ask the hub.
+    model.name_or_path = model.config._name_or_path = folder
     model.set_frozen(*arguments.frozen)
     return model, processor
 

@@ -49,11 +49,11 @@ class AuroraSFTTrainer(SFTTrainer):
     _name = "AURORA SFT"
 
     def __init__(self, model, args=None, data_collator=None, train_dataset=None, eval_dataset=None, **kwargs):
+        if isinstance(model, os.PathLike):
+            model = str(model)
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = AuroraSFTConfig(f"{name.split('/')[-1]}-SFT")
-        if isinstance(model, os.PathLike):
-            model = str(model)
         self.is_audio_visual = train_dataset is not None and is_audio_visual(first_row(train_dataset))
         if self.is_audio_visual:
             args = self._audio_visual_args(args)
